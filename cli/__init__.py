@@ -1,0 +1,1 @@
+"""The `switchyard` command: one module per command group, only wiring."""

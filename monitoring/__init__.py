@@ -1,0 +1,1 @@
+"""What is remembered of every prediction: the log, the feedback, the metrics."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Setting
 
 from models.schema import Schema
+from switchyard.plan import Framework
 
 __all__ = ["MANIFEST_FILE", "REFERENCE_FILE", "Manifest"]
 
@@ -45,7 +46,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     manifest_version: Literal[1] = 1
-    framework: Literal["sklearn", "torch", "tensorflow"]
+    framework: Framework
     format: Literal["skops", "safetensors", "pt2", "savedmodel"]
     task: Literal["binary", "multiclass", "regression"]
     fields: Schema

@@ -1,7 +1,7 @@
 """Errors that carry their HTTP status and the shape of their answer.
 
-Every refusal of Switchyard, on any route and in any command, is one of these. `SwitchyardError.body`
-gives the JSON object of the wire contract; `headers` what belongs beside it.
+Every refusal of Switchyard, on any route and in any command, is one of these.
+`SwitchyardError.body` gives the JSON object of the wire contract.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ __all__ = [
     "DeadlineExceeded",
     "Forbidden",
     "InvalidInput",
+    "MethodNotAllowed",
     "ModelFailed",
     "ModelRefused",
     "NotFound",
@@ -108,6 +109,12 @@ class NotFound(SwitchyardError):
     """An endpoint, variant, model or route that is not there."""
 
     status, code = 404, "not_found"
+
+
+class MethodNotAllowed(SwitchyardError):
+    """The route is there, for another HTTP method."""
+
+    status, code = 405, "method_not_allowed"
 
 
 class Conflict(SwitchyardError):

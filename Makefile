@@ -1,0 +1,47 @@
+# make serve   sets up, trains the example models that are missing, serves on port 3000
+# make test    sets up and runs all tests
+# make bench   measures Switchyard against its limit and its peers (needs wrk)
+# make lint    style and types
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 3000
+
+.PHONY: setup serve train test bench lint build clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "$(PYTHON) is not installed; install Python 3.11, or name yours: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "The virtual environment cannot be made; on Debian: apt-get install python3.11-venv"; exit 1; }
+	$(BIN)/pip install --quiet --upgrade "pip>=25"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+train: setup
+	$(BIN)/switchyard train --missing
+
+serve: train
+	$(BIN)/bentoml serve --port $(PORT)
+
+test: setup
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+build: train
+	$(BIN)/bentoml build
+
+bench: train
+	@command -v wrk >/dev/null || { echo "make bench needs wrk: apt-get install wrk"; exit 1; }
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,37 @@
+"""The `switchyard` command: its groups, and what becomes of errors.
+
+Exit codes: 0 done, 1 it failed (one sentence on standard error), 2 wrong usage, 3 the answer is bad
+news. Command modules import what is heavy inside their functions, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli import keys, models, traffic
+from cli.train import train
+from switchyard.errors import SwitchyardError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="switchyard",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Models of several frameworks behind one fast router: train, register, serve, compare.",
+)
+app.command()(train)
+app.add_typer(models.app, name="models")
+app.add_typer(traffic.app, name="traffic")
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """Runs the command line; an error of ours is one sentence and exit code 1."""
+    try:
+        app()
+    except SwitchyardError as error:
+        typer.echo(error.message, err=True)
+        sys.exit(1)

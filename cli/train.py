@@ -1,0 +1,159 @@
+"""`switchyard train`: makes the example models."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from models.training import Outcome, Progress
+
+__all__ = ["train"]
+
+_FIGURES = ("auc", "accuracy", "log_loss", "brier", "base_rate")
+
+
+def train(
+    endpoints: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Examples to train: flights, digits. Default: all.", show_default=False
+        ),
+    ] = None,
+    framework: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--framework",
+            "-f",
+            help="Only this framework: sklearn, torch or tensorflow; may be repeated. "
+            "Default: all that are installed.",
+            show_default=False,
+        ),
+    ] = None,
+    missing: Annotated[
+        bool,
+        typer.Option(
+            "--missing",
+            help="Register what the store has already and train only what it lacks.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Trains the example models, shows their hold-out figures, puts them in production."""
+    from models import training
+    from switchyard.state import State
+
+    names = _chosen(endpoints or training.ENDPOINTS, framework or ())
+    work = training.ensure if missing else training.train
+    state = State.open()
+    try:
+        with _progress() as progress:
+            outcomes = work(names, state, progress)
+    finally:
+        state.close()
+    if as_json:
+        _print_json(outcomes)
+    else:
+        _print_table(outcomes)
+
+
+def _chosen(endpoints: Sequence[str], frameworks: Sequence[str]) -> list[str]:
+    """Returns the names of the models that were asked for."""
+    from models.training import ENDPOINTS, FRAMEWORKS
+
+    for word, known in [(e, ENDPOINTS) for e in endpoints] + [(f, FRAMEWORKS) for f in frameworks]:
+        if word not in known:
+            raise typer.BadParameter(f"{word!r} is none of {', '.join(known)}.")
+    installed = [name for name in FRAMEWORKS if importlib.util.find_spec(name) is not None]
+    absent = [name for name in ("sklearn", *frameworks) if name not in installed]
+    if absent:
+        reason = "" if absent[0] in frameworks else " (it brings the digits and the figures)"
+        raise typer.BadParameter(
+            f"Training needs {absent[0]}{reason}, which is not installed: "
+            f"pip install 'switchyard[{absent[0]}]'."
+        )
+    chosen = [name for name in installed if name in (frameworks or installed)]
+    return [f"{endpoint}-{name}" for endpoint in dict.fromkeys(endpoints) for name in chosen]
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars on a terminal, a line per step elsewhere; both on standard error."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
+    with progress.Progress(
+        progress.TextColumn("{task.fields[model]:18}"),
+        progress.BarColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("{task.description}"),
+        console=console,
+    ) as bars:
+        tasks: dict[str, progress.TaskID] = {}
+
+        def report(name: str, stage: str, done: float) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(stage, total=1.0, model=name)
+            bars.update(tasks[name], description=stage, completed=done)
+
+        yield report
+
+
+def _lines() -> Progress:
+    last = ""
+
+    def report(name: str, stage: str, done: float) -> None:
+        nonlocal last
+        line = f"{name}: {stage}"
+        if line != last:
+            typer.echo(line, err=True)
+        last = line
+
+    return report
+
+
+def _print_json(outcomes: Sequence[Outcome]) -> None:
+    import orjson
+
+    from models.training import ALIAS
+
+    rows = [
+        {
+            "name": outcome.name,
+            "version": outcome.version,
+            "alias": ALIAS,
+            "how": outcome.how,
+            "metrics": dict(outcome.metrics),
+            "seconds": round(outcome.seconds, 3),
+        }
+        for outcome in outcomes
+    ]
+    typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+
+
+def _print_table(outcomes: Sequence[Outcome]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from models.training import ALIAS
+
+    table = Table(title="On the hold-out", title_justify="left", box=box.SIMPLE)
+    table.add_column("model", no_wrap=True)
+    for figure in (*_FIGURES, "seconds"):
+        table.add_column(figure.replace("_", " "), justify="right", no_wrap=True)
+    for outcome in outcomes:
+        figures = [outcome.metrics.get(figure) for figure in _FIGURES]
+        cells = ["" if value is None else f"{value:.4f}" for value in figures]
+        table.add_row(outcome.name, *cells, f"{outcome.seconds:.1f}")
+    Console().print(table)
+    for outcome in outcomes:
+        typer.echo(f"{outcome.name}:{ALIAS} is {outcome.version} ({outcome.how})")

@@ -1,0 +1,47 @@
+"""From a reference in the plan to the version it stands for.
+
+Versions lie in the model store and never change; aliases lie in the state database and move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models import lock, store
+
+if TYPE_CHECKING:
+    from switchyard.state import State
+
+__all__ = ["Tag", "resolve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One version of one model; written `name:version`."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.version}"
+
+
+def resolve(ref: str, state: State) -> Tag:
+    """Returns the version that a reference stands for.
+
+    A version that is in the store is taken as it is. Any other word is an alias: of the state
+    database, or of the lock beside the code while the database knows no alias at all.
+
+    Args:
+        ref: `name:version` or `name:alias`.
+        state: The state database.
+
+    Raises:
+        InvalidInput: The reference does not have this form.
+        NotFound: No such version and no such alias, or an alias of a version that is gone.
+    """
+    name, word = store.split(ref)
+    if store.has(name, word):
+        return Tag(name, word)
+    return Tag(name, lock.lookup(name, word, state))

@@ -1,0 +1,301 @@
+"""Versions of models, kept in BentoML's own model store.
+
+A version is a folder: the artefact, `reference.parquet`, BentoML's `model.yaml`, and
+`manifest.json` with the sha256 of every file. It appears whole or not at all, and never changes.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pydantic
+
+from models import files
+from models.manifest import MANIFEST_FILE, REFERENCE_FILE, Manifest
+from models.schema import Schema
+from switchyard import settings
+from switchyard.errors import InvalidInput, ModelRefused, NotFound
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Version",
+    "check_word",
+    "create",
+    "discard",
+    "has",
+    "is_foreign",
+    "manifest",
+    "path",
+    "reference",
+    "split",
+    "versions",
+]
+
+logger = logging.getLogger(__name__)
+
+_WORD = re.compile(r"[a-z0-9](?:[-._a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One stored version of a model.
+
+    Attributes:
+        name: Name of the model.
+        version: BentoML's version, unique within the name.
+        path: Folder with its files.
+        manifest: What it is and how it is run.
+    """
+
+    name: str
+    version: str
+    path: Path
+    manifest: Manifest
+
+    @property
+    def created(self) -> datetime:
+        """When it was made, UTC."""
+        return self.manifest.created
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its files together."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+
+def check_word(kind: str, word: str) -> str:
+    """Returns a model's or an alias' name if BentoML's rule for tags allows it.
+
+    BentoML itself would turn capitals into small letters without a word, and two names into one.
+
+    Args:
+        kind: What is named, for the sentence ("model name", "alias").
+        word: The name.
+
+    Raises:
+        InvalidInput: The name breaks the rule.
+    """
+    if _WORD.fullmatch(word) is None:
+        raise InvalidInput(
+            f"{word!r} cannot be a {kind}: use 1 to 63 of a-z, 0-9, '-', '_' and '.', "
+            "with a letter or digit at both ends."
+        )
+    return word
+
+
+def split(ref: str) -> tuple[str, str]:
+    """Returns the two halves of `name:version` or `name:alias`.
+
+    Raises:
+        InvalidInput: The reference has another form.
+    """
+    name, colon, word = ref.partition(":")
+    if not colon:
+        raise InvalidInput(
+            f"{ref!r} names no version of a model; write {ref}:production or {ref}:<version>."
+        )
+    return check_word("model name", name), check_word("version or alias", word)
+
+
+def create(name: str, manifest: Manifest, folder: Path, reference: pd.DataFrame) -> str:
+    """Stores a new version and returns it.
+
+    Args:
+        name: Name of the model.
+        manifest: Its manifest; `files` is filled in here.
+        folder: Folder with the artefact; everything in it is copied.
+        reference: Rows of the training data: the schema's fields, `prediction`, for classification
+            `probability_<class>` for each class, and `target` where the truth is known.
+
+    Raises:
+        InvalidInput: The name breaks BentoML's rule.
+        ModelRefused: The reference rows lack a column that others rely on.
+    """
+    import bentoml.models
+
+    check_word("model name", name)
+    table = _reference_table(manifest, reference)
+    target: Path | None = None
+    try:
+        with bentoml.models.create(
+            name, module="switchyard", metadata={"framework": manifest.framework}
+        ) as item:
+            target = _home() / item.tag.path()
+            staging = Path(item.path)
+            shutil.copytree(folder, staging, dirs_exist_ok=True)
+            table.to_parquet(staging / REFERENCE_FILE, index=False)
+            complete = manifest.model_copy(update={"files": files.digests(staging)})
+            (staging / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n")
+        return str(item.tag.version)
+    except BaseException:
+        # BentoML copies into the final folder, and leaves what is there on Ctrl-C.
+        if target is not None:
+            _remove(target)
+        raise
+
+
+def discard(name: str, version: str) -> None:
+    """Removes a version that was stored a moment ago and that nothing names yet.
+
+    Undoes `create` when a later step of the same command fails.
+    """
+    import bentoml.models
+
+    bentoml.models.delete(f"{name}:{version}")
+
+
+def has(name: str, version: str) -> bool:
+    """Returns whether a version is stored."""
+    return _find(name, version) is not None
+
+
+def is_foreign(name: str) -> bool:
+    """Returns whether BentoML's store has a model of this name that another project made."""
+    records = _home().glob(f"{name}/*/model.yaml")
+    return any(not (record.parent / MANIFEST_FILE).is_file() for record in records)
+
+
+def path(name: str, version: str) -> Path:
+    """Returns the folder of a version.
+
+    Raises:
+        NotFound: No such version is stored.
+    """
+    folder = _find(name, version)
+    if folder is None:
+        raise NotFound(
+            f"Model {name!r} has no version {version!r} in the store; "
+            "`switchyard models list` shows what is there."
+        )
+    return folder
+
+
+def manifest(name: str, version: str) -> Manifest:
+    """Returns the manifest of a version.
+
+    Raises:
+        NotFound: No such version is stored.
+        ModelRefused: The version is there in part only, or its manifest cannot be read.
+    """
+    return _read_manifest(path(name, version))
+
+
+def reference(name: str, version: str) -> pd.DataFrame:
+    """Returns the reference rows of a version, tensors as arrays of their field's shape.
+
+    Raises:
+        NotFound: No such version is stored.
+        ModelRefused: The version is there in part only, or its manifest cannot be read.
+    """
+    import numpy as np
+    import pandas as pd
+
+    folder = path(name, version)
+    schema = _read_manifest(folder).fields
+    frame = pd.read_parquet(folder / REFERENCE_FILE)
+    for field in schema:
+        if field.type == "tensor":
+            flat = [np.asarray(value, dtype=field.dtype) for value in frame[field.name]]
+            shaped = [value.reshape(field.shape or ()) for value in flat]
+            frame[field.name] = pd.Series(shaped, index=frame.index)
+    return frame
+
+
+def versions(name: str | None = None) -> list[Version]:
+    """Returns all whole versions, or those of one model, by name and age.
+
+    Models of other projects in the same store, and versions that are being written, are left out;
+    one that is damaged is left out with a warning in the log.
+    """
+    found = []
+    for folder in _folders(name):
+        try:
+            contents = _read_manifest(folder)
+        except ModelRefused as error:
+            logger.warning(error.message)
+        else:
+            found.append(Version(folder.parent.name, folder.name, folder, contents))
+    return sorted(found, key=lambda version: (version.name, version.created, version.version))
+
+
+def _home() -> Path:
+    from bentoml._internal.configuration.containers import BentoMLContainer
+
+    return Path(BentoMLContainer.model_store.get()._path)
+
+
+def _homes() -> Iterator[Path]:
+    """BentoML's store and, where this is the code of a Bento, the models that came in it."""
+    yield _home()
+    if (settings.ROOT.parent / "bento.yaml").is_file():
+        yield settings.ROOT.parent / "models"
+
+
+def _folders(name: str | None) -> Iterator[Path]:
+    seen: set[tuple[str, str]] = set()
+    for home in _homes():
+        for file in home.glob(f"{name or '*'}/*/{MANIFEST_FILE}"):
+            tag = (file.parent.parent.name, file.parent.name)
+            if tag not in seen:
+                seen.add(tag)
+                yield file.parent
+
+
+def _find(name: str, version: str) -> Path | None:
+    if _WORD.fullmatch(name) and _WORD.fullmatch(version):
+        for home in _homes():
+            folder = home / name / version
+            if (folder / MANIFEST_FILE).is_file():
+                return folder
+    return None
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    tag = f"{folder.parent.name}:{folder.name}"
+    way_out = "store the model once more and point its aliases to the new version."
+    try:
+        contents = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+    except (OSError, pydantic.ValidationError) as error:
+        raise ModelRefused(f"The manifest of {tag} cannot be read; {way_out}") from error
+    for file in contents.files:
+        if not (folder / file).is_file():
+            raise ModelRefused(f"{tag} lacks its file {file}; {way_out}")
+    return contents
+
+
+def _reference_table(manifest: Manifest, reference: pd.DataFrame) -> pd.DataFrame:
+    needed = [*manifest.fields.names, "prediction"]
+    needed += [f"probability_{label}" for label in manifest.classes or ()]
+    missing = [column for column in needed if column not in reference.columns]
+    if missing:
+        raise ModelRefused(f"The reference rows lack the column {missing[0]!r}.")
+    return _flatten(manifest.fields, reference)
+
+
+def _flatten(schema: Schema, frame: pd.DataFrame) -> pd.DataFrame:
+    """Parquet holds lists, not arrays of two axes and more, so tensors are stored flat."""
+    import numpy as np
+    import pandas as pd
+
+    table = frame.copy(deep=False)
+    for field in schema:
+        if field.type == "tensor":
+            flat = [np.asarray(value, dtype=field.dtype).ravel() for value in frame[field.name]]
+            table[field.name] = pd.Series(flat, index=frame.index)
+    return table
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    if folder.parent.exists() and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()

@@ -1,0 +1,222 @@
+"""Rows from the event loop to segments: a bounded queue and one writer thread for each log.
+
+The event loop only appends to a queue. The thread builds columns and writes, in stretches of about
+a millisecond: it holds the interpreter's lock meanwhile, and a request that arrives must not wait
+long for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+import pyarrow as pa
+
+from monitoring.segments import SegmentWriter, Throttle, roll_closed
+
+__all__ = ["AppendLog"]
+
+T = TypeVar("T")
+
+_QUEUE_BYTES = 128 << 20
+_STRETCH_ROWS = 20_000
+_STRETCH_BYTES = 1 << 20
+_PAUSE_SECONDS = 0.0005
+_CLOSE_SECONDS = 6.0
+_ROLL_SECONDS = 3.0
+
+
+class AppendLog(ABC, Generic[T]):
+    """A log of items, each one row or more; a subclass says how items become rows.
+
+    `append` and `close` belong to one thread, the event loop's.
+
+    Args:
+        folder: Folder of the logs, `$SWITCHYARD_HOME/log`.
+        worker: Name of this process's role, for the names of files.
+        max_rows: Most rows that wait; what comes on top is dropped and counted.
+        flush_seconds: Longest time a row waits for its segment: what a SIGKILL can lose.
+        roll_seconds: Age at which a segment is closed, to become a Parquet file.
+        roll_mb: Size at which it is, in units of 1,048,576 bytes.
+        on_drop: Called with the number of rows lost to a full queue, a full disk, or an item that
+            cannot be written; from the event loop and from the writer thread.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        worker: str,
+        max_rows: int = 200_000,
+        flush_seconds: float = 0.5,
+        roll_seconds: float = 120.0,
+        roll_mb: float = 64.0,
+        on_drop: Callable[[int], None],
+    ) -> None:
+        self._folder = folder
+        self._max_rows = max_rows
+        self._flush_seconds = flush_seconds
+        self._roll_seconds = roll_seconds
+        self._roll_bytes = roll_mb * (1 << 20)
+        self._on_drop = on_drop
+        self._names = _names(worker)
+        self._log = Throttle(__name__)
+        self._segments: dict[tuple[str, pa.Schema], SegmentWriter] = {}
+        self._queue: deque[tuple[T, int, int]] = deque()
+        # Running totals, each written by one thread only: their differences are what waits, and
+        # neither thread ever waits for the other.
+        self._rows_in = self._bytes_in = self._rows_out = self._bytes_out = 0
+        self._closed = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{self.kind}-log", daemon=True)
+
+    @abstractmethod
+    def _group(self, item: T) -> Hashable:
+        """Returns what items must have in common to share a record batch."""
+
+    @abstractmethod
+    def _partition(self, item: T) -> str:
+        """Returns the folder of the item's group below the log's, or an empty string."""
+
+    @abstractmethod
+    def _encode(self, items: list[T]) -> pa.RecordBatch:
+        """Returns the rows of items of one group; raises if one of them does not fit."""
+
+    def start(self) -> None:
+        """Starts the writer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Writes and rolls all that was appended; safe to call twice.
+
+        Should the disk hang, this gives up after some seconds: what reached a segment is rolled by
+        whoever looks next.
+        """
+        self._closed = True
+        self._stopping.set()
+        if self._thread.ident is None:
+            self._drop(self._rows_in - self._rows_out)
+            self._rows_out = self._rows_in
+            return
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            self._log.warning("The %s log was still writing after %s s.", self.kind, _CLOSE_SECONDS)
+
+    def _offer(self, item: T, rows: int, size: int) -> bool:
+        """Queues an item without waiting; False, and nothing counted, if there is no room.
+
+        Args:
+            item: The item, unchanged from now on.
+            rows: Its rows.
+            size: About the bytes that it keeps alive.
+        """
+        if (
+            self._closed
+            or self._rows_in - self._rows_out + rows > self._max_rows
+            or self._bytes_in - self._bytes_out + size > _QUEUE_BYTES
+        ):
+            return False
+        self._rows_in += rows
+        self._bytes_in += size
+        self._queue.append((item, rows, size))
+        return True
+
+    def _drop(self, rows: int) -> None:
+        if rows:
+            self._on_drop(rows)
+
+    def _lost(self, batch: pa.RecordBatch) -> None:
+        """Takes note of rows that could not be written."""
+        self._drop(batch.num_rows)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._flush_seconds):
+            self._drain()
+            self._close_segments(self._roll_seconds)
+        self._drain()
+        self._close_segments(age=0)
+        roll_closed(self._folder, kind=self.kind, seconds=_ROLL_SECONDS)
+
+    def _drain(self) -> None:
+        while self._queue:
+            self._store(self._take())
+            self._close_segments(self._roll_seconds)
+            time.sleep(_PAUSE_SECONDS)
+
+    def _take(self) -> list[tuple[T, int]]:
+        """Takes a stretch of the queue: at least one item, bounded in rows and bytes."""
+        taken: list[tuple[T, int]] = []
+        rows = size = 0
+        while self._queue and rows < _STRETCH_ROWS and size < _STRETCH_BYTES:
+            item, item_rows, item_size = self._queue.popleft()
+            taken.append((item, item_rows))
+            rows += item_rows
+            size += item_size
+        self._rows_out += rows
+        self._bytes_out += size
+        return taken
+
+    def _store(self, taken: list[tuple[T, int]]) -> None:
+        groups: dict[Hashable, list[tuple[T, int]]] = {}
+        for entry in taken:
+            groups.setdefault(self._group(entry[0]), []).append(entry)
+        for entries in groups.values():
+            partition = self._partition(entries[0][0])
+            for batch in self._encoded(entries):
+                if batch.num_rows:
+                    self._write(partition, batch)
+
+    def _encoded(self, entries: list[tuple[T, int]]) -> Iterator[pa.RecordBatch]:
+        """Yields a group's rows; an item that cannot be encoded is lost alone."""
+        try:
+            batch = self._encode([item for item, _ in entries])
+        except Exception:
+            if len(entries) > 1:
+                for entry in entries:
+                    yield from self._encoded([entry])
+                return
+            self._log.warning("An entry of the %s log cannot be written.", self.kind, trace=True)
+            self._drop(entries[0][1])
+        else:
+            yield batch
+
+    def _write(self, partition: str, batch: pa.RecordBatch) -> None:
+        key = (partition, batch.schema)
+        try:
+            segment = self._segments.get(key)
+            if segment is None:
+                folder = self._folder / "segments" / self.kind / partition
+                segment = self._segments[key] = SegmentWriter(folder, self._names, batch.schema)
+            segment.write(batch)
+        except (OSError, pa.ArrowException) as error:
+            self._segments.pop(key, None)
+            self._lost(batch)
+            self._log.warning("Rows of the %s log are lost: %s", self.kind, error)
+
+    def _close_segments(self, age: float) -> None:
+        """Closes the segments that are at least this old, in seconds, or full."""
+        now = time.monotonic()
+        for key, segment in list(self._segments.items()):
+            if now - segment.opened >= age or segment.bytes >= self._roll_bytes:
+                del self._segments[key]
+                try:
+                    segment.close()
+                except OSError as error:
+                    self._log.warning("The log segment %s was cut short: %s", segment.path, error)
+
+
+def _names(worker: str) -> Iterator[str]:
+    """Ids that no other process and no earlier start has; they sort by start."""
+    stem = re.sub(r"[^\w.-]", "_", worker, flags=re.ASCII)
+    start = f"{time.time_ns()}-{stem}-{os.getpid()}"
+    return (f"{start}-{number}" for number in itertools.count())

@@ -1,0 +1,1 @@
+"""The admin side of the router: who may do what."""

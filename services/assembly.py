@@ -1,0 +1,39 @@
+"""Makes the services of one serve from the plan, the aliases and the manifests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.controller import CONTROLLER_NAME, make_controller
+from services.dataplane.lean import LeanService
+from services.hosts import HOST_NAMES, ROUTER_NAME, make_host
+from services.image import SwitchyardImage, requirements
+from services.router import make_router
+from services.topology import frameworks, resolve, versions
+from switchyard import plan as plans
+from switchyard.state import State
+
+__all__ = ["assemble"]
+
+
+def assemble(service_class: type[Any] = LeanService) -> dict[str, LeanService]:
+    """Returns all services by name, the router among them.
+
+    Args:
+        service_class: Class of the router service.
+
+    Raises:
+        SwitchyardError: The plan, or what it names, cannot be used.
+    """
+    plan = plans.load()
+    specs = resolve(plan, State.open())
+    needed = frameworks(specs.values())
+    hosts = {
+        name: make_host(name, plan.host(name), versions(specs.values(), name)) for name in needed
+    }
+    controller = make_controller()
+    image = SwitchyardImage(plan=plan)
+    image.python_packages(*requirements(needed))
+    router = make_router(plan, specs, hosts, controller, image, service_class)
+    named = {HOST_NAMES[framework]: host for framework, host in hosts.items()}
+    return {ROUTER_NAME: router, CONTROLLER_NAME: controller, **named}

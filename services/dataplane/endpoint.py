@@ -1,0 +1,287 @@
+"""One endpoint on the hot path: from a decoded request to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.columns import Columns
+from monitoring.metrics import Metrics, VariantMetrics
+from services.dataplane.variant import Ticket, Variant
+from services.topology import EndpointSpec
+from services.traffic.shadow import Mirror
+from services.traffic.split import Assigner
+from services.wire import answer, arrow, npy
+from services.wire.answer import Scores
+from services.wire.encode import Encoder, event_times
+from services.wire.request import Request
+from switchyard.errors import (
+    DeadlineExceeded,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    Problem,
+    SwitchyardError,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from switchyard.state import Revision
+
+__all__ = ["ARROW", "JSON", "NPY", "Answer", "Endpoint"]
+
+JSON = "application/json"
+NPY = "application/x-npy"
+ARROW = "application/vnd.apache.arrow.stream"
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a request is answered with.
+
+    Attributes:
+        request_id: Id of the request.
+        endpoint: Endpoint asked.
+        variant: Variant that answered.
+        model: Its `model:version`.
+        scores: Predictions of the good rows, in order.
+        latency_ms: From arrival to the answer.
+        rows: Number of rows of the request, good and bad.
+        good: Indices of the good rows, where the caller asked for errors by row.
+        problems: What is wrong with the others.
+    """
+
+    request_id: str
+    endpoint: str
+    variant: str
+    model: str
+    scores: Scores
+    latency_ms: float
+    rows: int
+    good: list[int] | None
+    problems: list[Problem]
+
+    def json(self) -> bytes:
+        """Returns the JSON body of the wire contract."""
+        if self.good is None:
+            return answer.render(
+                self.request_id, self.endpoint, self.variant, self.model, self.scores,
+                self.latency_ms,
+            )  # fmt: skip
+        return answer.render_by_row(
+            self.request_id, self.endpoint, self.variant, self.model, self.scores,
+            self.latency_ms, self.rows, self.good, self.problems,
+        )  # fmt: skip
+
+    def npy(self) -> bytes:
+        """Returns the probabilities or values as an array; bad rows are NaN."""
+        output = self.scores.output
+        if self.good is not None:
+            full = np.full((self.rows, output.shape[1]), np.nan, dtype=output.dtype)
+            full[self.good] = output
+            output = full
+        return npy.render(output)
+
+
+class Endpoint:
+    """Decodes, assigns, runs and answers the requests of one endpoint.
+
+    Args:
+        spec: The endpoint.
+        variants: Its variants by name.
+        revision: The traffic in force.
+        metrics: The metrics of this process.
+    """
+
+    def __init__(
+        self,
+        spec: EndpointSpec,
+        variants: dict[str, Variant],
+        revision: Revision,
+        metrics: Metrics,
+    ) -> None:
+        limits = spec.settings.limits
+        self.name = spec.name
+        self.spec = spec
+        self.variants = variants
+        self.revision = revision
+        self.max_body = int(limits.max_body_mb * 2**20)
+        self._max_body_mb = limits.max_body_mb
+        self._timeout = limits.timeout_ms / 1000
+        self._encoder = Encoder(spec.schema, limits.max_rows)
+        self._max_rows = limits.max_rows
+        self._assigner = Assigner(revision.intervals, salt=spec.name)
+        self._mirror = Mirror(revision.shadow)
+        self._forced_by_anyone = spec.settings.forced_variant == "anyone"
+        self._metrics = metrics
+
+    @property
+    def ready(self) -> bool:
+        """Whether at least one variant can answer."""
+        return any(variant.ready for variant in self.variants.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether every variant can answer."""
+        return all(variant.ready for variant in self.variants.values())
+
+    def check_size(self, size: int) -> None:
+        """Refuses a body over this endpoint's own limit.
+
+        Raises:
+            TooLarge: The body is larger than `limits.max_body_mb`.
+        """
+        if size > self.max_body:
+            raise TooLarge(
+                f"The body is larger than the {self._max_body_mb:g} MB of endpoint {self.name!r}. "
+                "Send fewer rows in a request, or raise limits.max_body_mb in the plan."
+            )
+
+    def decode(
+        self, kind: str, request: Request
+    ) -> tuple[Columns, list[int] | None, list[Problem]]:
+        """Returns the rows of a request as columns.
+
+        With `on_error: row` also the indices of the good rows and the problems of the others.
+
+        Raises:
+            InvalidInput: Rows do not fit the schema.
+            TooLarge: More rows than the endpoint takes.
+            UnsupportedMediaType: The schema does not fit the content type.
+        """
+        if kind == JSON:
+            if request.by_row:
+                return self._encoder.encode_by_row(request.inputs)
+            return self._encoder.encode(request.inputs), None, []
+        if kind == NPY:
+            return npy.parse(request.inputs, self.spec.schema, self._max_rows), None, []
+        if kind == ARROW:
+            return arrow.parse(request.inputs, self.spec.schema, self._max_rows), None, []
+        raise UnsupportedMediaType(
+            f"/predict does not speak {kind or 'a body without content type'!r}; send "
+            f"{JSON}, {NPY} or {ARROW}."
+        )
+
+    async def answer(
+        self,
+        kind: str,
+        request: Request,
+        request_id: str,
+        *,
+        is_admin: bool,
+        received: float,
+        started: float,
+    ) -> Answer:
+        """Answers one request.
+
+        Args:
+            kind: Content type of the inputs.
+            request: The request; what its headers say is in it already.
+            request_id: Its id.
+            is_admin: Whether the caller may ask for what needs the admin scope.
+            received: Unix seconds of arrival.
+            started: `time.perf_counter()` of arrival.
+
+        Raises:
+            SwitchyardError: The request is refused, or could not be answered.
+        """
+        self._metrics.active(self.name, 1)
+        metrics: VariantMetrics | None = None
+        ticket: Ticket | None = None
+        rows = 0
+        status = "ok"
+        try:
+            if request.explain:
+                raise InvalidInput("Explanations are not offered; leave out 'explain'.")
+            columns, good, problems = self.decode(kind, request)
+            rows = columns.rows
+            if rows == 0:  # only with on_error: row, where every row may be bad
+                raise InvalidInput("No row of the request is valid.", problems)
+            assigned, variant = self._assign(request, is_admin)
+            metrics = variant.metrics
+            ticket = Ticket(
+                request_id, self.revision.number, assigned,
+                "forced" if request.variant is not None else "split", request.key,
+                self._event_time(request, columns.rows, good, is_admin), received, started,
+            )  # fmt: skip
+            timeout = self._timeout
+            if request.timeout_ms is not None:
+                timeout = min(timeout, request.timeout_ms / 1000)
+            deadline = asyncio.get_running_loop().time() + timeout
+            scores = await variant.submit(columns, ticket, deadline)
+            ticket.latency_ms = latency_ms = (time.perf_counter() - started) * 1000
+            total = rows + len({problem.row for problem in problems})
+            reply = Answer(
+                request_id, self.name, variant.spec.name, variant.tag, scores, latency_ms, total,
+                good, problems,
+            )  # fmt: skip
+        except BaseException as error:
+            status = error.code if isinstance(error, SwitchyardError) else "cancelled"
+            self._count_shed(error)
+            if ticket is not None:
+                ticket.conclude(answered=False)
+            raise
+        finally:
+            self._metrics.active(self.name, -1)
+            if metrics is not None:
+                metrics.request(time.perf_counter() - started, rows, status)
+        ticket.conclude(answered=True)
+        if self._mirror:
+            self._shadow(variant.spec.name, columns, ticket)
+        return reply
+
+    def _assign(self, request: Request, is_admin: bool) -> tuple[str, Variant]:
+        """Returns the variant of the split, and the one that answers."""
+        if request.key is None:
+            assigned = self._assigner.draw(random.random())
+        else:
+            assigned = self._assigner.assign(request.key)
+        if request.variant is None:
+            return assigned, self.variants[assigned]
+        if not (is_admin or self._forced_by_anyone):
+            raise Forbidden(
+                f"Asking for a variant of endpoint {self.name!r} needs the admin scope; leave "
+                "'variant' out, or say `forced_variant: anyone` in the plan."
+            )
+        forced = self.variants.get(request.variant)
+        if forced is None:
+            known = ", ".join(self.variants)
+            raise NotFound(
+                f"Endpoint {self.name!r} has no variant {request.variant!r}; it has {known}."
+            )
+        return assigned, forced
+
+    def _event_time(
+        self, request: Request, rows: int, good: list[int] | None, is_admin: bool
+    ) -> Array | None:
+        if request.event_time is None:
+            return None
+        if not is_admin:
+            raise Forbidden("Setting 'event_time' needs the admin scope; leave it out.")
+        return event_times(request.event_time, rows, good)
+
+    def _count_shed(self, error: BaseException) -> None:
+        if isinstance(error, Overloaded):
+            self._metrics.shed(self.name, "queue")
+        elif isinstance(error, DeadlineExceeded):
+            self._metrics.shed(self.name, "deadline")
+
+    def _shadow(self, primary: str, columns: Columns, ticket: Ticket) -> None:
+        """Mirrors an answered request once its answer is on the wire."""
+        targets = self._mirror.targets(primary, random.random())
+        if targets:
+            loop = asyncio.get_running_loop()
+            for name in targets:
+                loop.call_soon(self.variants[name].mirror, columns, ticket)
+
+    async def close(self) -> None:
+        """Waits for what is queued or in flight."""
+        for variant in self.variants.values():
+            await variant.close()

@@ -1,0 +1,139 @@
+"""The router's link to one host: is it there, what has it loaded, run this batch.
+
+A killed worker is restarted within ten seconds, and meanwhile its listening socket still accepts:
+calls would hang, not fail. So a link probes its host with a limit of its own, refuses at once while
+the host is away, and ends what is in flight when it goes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import orjson
+
+from services.dataplane.hop import HopClient, HopClosed, HopReply
+from services.wire import oip
+from switchyard.errors import DeadlineExceeded, InvalidInput, ModelFailed, NotReady, Problem
+
+__all__ = ["STATUS_PATH", "HostLink", "infer_path"]
+
+STATUS_PATH = "/switchyard/host"
+PROBE_LIMIT_SECONDS = 1.0
+STRIKES = 2
+
+Array = np.ndarray[Any, Any]
+
+
+def infer_path(model: str, version: str) -> str:
+    """Returns the path of the Open Inference Protocol under which a host runs a version."""
+    return f"/v2/models/{model}/versions/{version}/infer"
+
+
+class HostLink:
+    """One host as the router sees it.
+
+    Args:
+        framework: Name of the host in the plan.
+        client: Connections to it.
+        local: Whether this serve started the host itself.
+
+    Attributes:
+        status: Last answer to a probe: `device`, `models` (loaded tags to null or what failed).
+        up: Whether it is taken for alive.
+        down_since: `time.monotonic()` since when it is away; None while it is up.
+    """
+
+    def __init__(self, framework: str, client: HopClient, *, local: bool) -> None:
+        self.framework = framework
+        self.client = client
+        self.local = local
+        self.status: dict[str, Any] = {}
+        self.up = False
+        self.down_since: float | None = time.monotonic()
+        self._strikes = 0
+
+    def serves(self, tag: str) -> bool:
+        """Tells whether a model version is loaded and warm on a host that answers."""
+        return self.up and self.status.get("models", {}).get(tag, "absent") is None
+
+    async def probe(self) -> bool:
+        """Asks the host for its status and returns whether it is there."""
+        try:
+            reply = await self.client.request("GET", STATUS_PATH, timeout=PROBE_LIMIT_SECONDS)
+            self.status = orjson.loads(reply.body)
+        except (HopClosed, TimeoutError, orjson.JSONDecodeError):
+            self._strike()
+            return False
+        self.up, self.down_since, self._strikes = True, None, 0
+        return True
+
+    def _strike(self) -> None:
+        """Counts a failure; at the second in a row the host is taken for dead.
+
+        One alone may be a host that computes without a pause, or closed an idle connection.
+        """
+        self._strikes += 1
+        if self.up and self._strikes >= STRIKES:
+            self.up, self.down_since = False, time.monotonic()
+            self.client.close()  # ends what is in flight: nobody will answer it
+
+    async def infer(
+        self, path: str, header_length: int, body: bytes, timeout: float
+    ) -> tuple[Array, float]:
+        """Runs one batch.
+
+        A call that met a closing connection is repeated once, if the host still answers: hosts
+        close idle connections by their own clock, and a prediction may be asked for twice.
+
+        Args:
+            path: From `infer_path`.
+            header_length: Length of the JSON header within the body.
+            body: From `services.wire.oip.pack`.
+            timeout: Seconds for the whole call.
+
+        Returns:
+            The model's output (rows, k), and the seconds it computed.
+
+        Raises:
+            NotReady: The host is away or has not loaded the version.
+            DeadlineExceeded: The host is there and did not answer in time.
+            ModelFailed: The model raised on this batch.
+        """
+        if not self.up:
+            raise self._away()
+        headers = f"inference-header-content-length: {header_length}\r\n"
+        try:
+            try:
+                reply = await self.client.request("POST", path, body, headers, timeout)
+            except HopClosed:
+                self.client.drop_idle()
+                self._strike()
+                if not self.up or not await self.probe():
+                    raise
+                reply = await self.client.request("POST", path, body, headers, timeout)
+        except HopClosed as error:
+            raise self._away() from error
+        except TimeoutError as error:
+            raise DeadlineExceeded("The model did not answer within the time limit.") from error
+        if reply.status != 200:
+            raise _refusal(reply)
+        length = int(reply.headers[b"inference-header-content-length"])
+        computed = int(reply.headers[b"x-compute-us"]) / 1e6
+        return oip.unpack_output(reply.body, length), computed
+
+    def _away(self) -> NotReady:
+        return NotReady(
+            f"The {self.framework} host does not answer; it is restarted by itself. Try again.",
+            retry_after=1.0,
+        )
+
+
+def _refusal(reply: HopReply) -> Exception:
+    """Turns a host's error back into the exception that it was there."""
+    problem = orjson.loads(reply.body)
+    message = str(problem["error"])
+    details = [Problem(d["problem"], d.get("row"), d.get("field")) for d in problem["details"]]
+    kinds = {error.code: error for error in (ModelFailed, InvalidInput)}
+    return kinds.get(problem["code"], NotReady)(message, details)

@@ -1,0 +1,298 @@
+"""One variant of an endpoint on the hot path: its batchers, its way to the host, its traces."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from models.columns import Columns, Projection
+from monitoring.log import LoggedBatch, LoggedRequest, PredictionLog
+from monitoring.metrics import Metrics
+from services.dataplane.batcher import Batcher, Part
+from services.dataplane.link import HostLink, infer_path
+from services.topology import EndpointSpec, VariantSpec
+from services.wire import oip
+from services.wire.answer import Scores
+from switchyard.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded
+
+__all__ = ["Ticket", "Variant"]
+
+MAX_BATCH_ROWS = 256
+SLOTS = 2
+SHADOW_SECONDS = 10.0
+SHADOW_ROWS = 4096
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One request, or its shadow, on its way through the router.
+
+    Attributes:
+        request_id: Id of the answer.
+        revision: Traffic revision that assigned it.
+        assigned: Variant that the split gave.
+        assignment: How the answering variant came about: `split` or `forced`.
+        key: Sticky key, if there is one.
+        event_time: datetime64[us] (rows,) for replays, else None.
+        received: Unix seconds of arrival.
+        started: `time.perf_counter()` of arrival.
+        latency_ms: From arrival to the answer; set at the end.
+        concluded: Whether it has ended, well or badly.
+        answered: Whether its predictions went out.
+        flights: The batches that carry its rows.
+    """
+
+    request_id: str
+    revision: int
+    assigned: str
+    assignment: str
+    key: str | None
+    event_time: Array | None
+    received: float
+    started: float
+    latency_ms: float = 0.0
+    concluded: bool = False
+    answered: bool = False
+    flights: list[_Flight] = field(default_factory=list)
+
+    def conclude(self, answered: bool) -> None:
+        """Says how it ended; a batch is logged when the last of its requests has."""
+        self.concluded = True
+        self.answered = answered
+        for flight in self.flights:
+            flight.land()
+
+    def shadow(self) -> Ticket:
+        """Returns the ticket of a copy that runs as shadow, starting now."""
+        now = time.perf_counter()
+        received = self.received + (now - self.started)
+        return Ticket(
+            self.request_id, self.revision, self.assigned, self.assignment, self.key,
+            self.event_time, received, now,
+        )  # fmt: skip
+
+
+class _Flight:
+    """A batch that the host has answered and whose requests are being answered."""
+
+    __slots__ = ("columns", "open", "output", "parts", "write")
+
+    def __init__(
+        self,
+        columns: Columns,
+        output: Array,
+        parts: list[Part[Columns]],
+        write: Callable[[Columns, Array, list[Part[Columns]]], None],
+    ) -> None:
+        self.columns = columns
+        self.output = output
+        self.parts = parts
+        self.write = write
+        self.open = len(parts)
+        for part in parts:
+            if part.tag.concluded:  # its deadline passed while the host computed
+                self.land()
+            else:
+                part.tag.flights.append(self)
+
+    def land(self) -> None:
+        self.open -= 1
+        if self.open == 0:
+            self._log()
+
+    def _log(self) -> None:
+        """Logs what was answered: in one piece where that is all of the batch."""
+        if all(part.tag.answered for part in self.parts):
+            self.write(self.columns, self.output, self.parts)
+            return
+        start = 0
+        for part in self.parts:
+            stop = start + part.rows
+            if part.tag.answered:
+                self.write(self.columns.slice(start, stop), self.output[start:stop], [part])
+            start = stop
+
+
+class Variant:
+    """Runs and records the batches of one variant.
+
+    Columns of one endpoint agree in dtype and trailing shape, so a batcher for each variant is all
+    the grouping that batches need.
+
+    Args:
+        endpoint: The endpoint.
+        spec: The variant and its model version.
+        link: The host that runs it.
+        log: The prediction log.
+        metrics: The metrics of this process.
+    """
+
+    def __init__(
+        self,
+        endpoint: EndpointSpec,
+        spec: VariantSpec,
+        link: HostLink,
+        log: PredictionLog,
+        metrics: Metrics,
+    ) -> None:
+        self.endpoint = endpoint.name
+        self.spec = spec
+        self.tag = spec.tag
+        self.link = link
+        self.metrics = metrics.variant(endpoint.name, spec.name, spec.version, endpoint.classes)
+        self._shed = partial(metrics.shed, endpoint.name, "shadow")
+        self._log = log
+        self._path = infer_path(spec.model, spec.version)
+        self._project = Projection(endpoint.schema, spec.manifest.fields)
+        self._classes = endpoint.classes
+        limit = endpoint.settings.limits.max_queue_ms / 1000
+        self._primary = Batcher(
+            self._send, join=Scores.concat, max_rows=MAX_BATCH_ROWS, slots=SLOTS,
+            max_queue_seconds=limit,
+        )  # fmt: skip
+        self._shadow = Batcher(
+            self._send_shadow, join=Scores.concat, max_rows=MAX_BATCH_ROWS, slots=1,
+            max_queue_seconds=SHADOW_SECONDS,
+        )  # fmt: skip
+
+    @property
+    def ready(self) -> bool:
+        """Whether its version is loaded on a host that answers."""
+        return self.link.serves(self.tag)
+
+    def submit(self, columns: Columns, ticket: Ticket, deadline: float) -> asyncio.Future[Scores]:
+        """Queues the rows of a request.
+
+        Args:
+            columns: Rows of the endpoint's schema.
+            ticket: The request.
+            deadline: Event loop time at which nobody waits any more.
+
+        Raises:
+            NotReady: Its host is away or has not loaded the version.
+            Overloaded: The answer would come too late.
+        """
+        if not self.ready:
+            raise NotReady(
+                f"Variant {self.spec.name!r} of endpoint {self.endpoint!r} is not ready: the "
+                f"{self.link.framework} host is away or has not loaded {self.tag}. Try again.",
+                retry_after=1.0,
+            )
+        return self._primary.submit(columns, ticket, deadline)
+
+    def mirror(self, columns: Columns, ticket: Ticket) -> None:
+        """Runs a copy of an answered request as shadow, if there is room for it.
+
+        A shadow is shed first: when its queue is full, its host away, or the requests of this
+        variant wait themselves.
+        """
+        waiting = self._shadow.rows_queued + columns.rows
+        if not self.ready or waiting > SHADOW_ROWS or self._primary.rows_queued > MAX_BATCH_ROWS:
+            self._shed(columns.rows)
+            return
+        deadline = asyncio.get_running_loop().time() + SHADOW_SECONDS
+        try:
+            future = self._shadow.submit(columns, ticket.shadow(), deadline)
+        except Overloaded:
+            self._shed(columns.rows)
+        else:
+            future.add_done_callback(partial(self._mirrored, columns.rows))
+
+    def _mirrored(self, rows: int, future: asyncio.Future[Scores]) -> None:
+        """Counts a shadow that was dropped; one whose model failed stands in the log."""
+        if not future.cancelled() and isinstance(future.exception(), DeadlineExceeded | NotReady):
+            self._shed(rows)
+
+    async def _send(self, parts: list[Part[Columns]]) -> Sequence[Scores]:
+        columns, scores = await self._run(parts)
+        _Flight(columns, scores.output, parts, partial(self._write, "primary", "ok"))
+        return _split(scores, parts)
+
+    async def _send_shadow(self, parts: list[Part[Columns]]) -> Sequence[Scores]:
+        try:
+            columns, scores = await self._run(parts)
+        except ModelFailed:
+            if len(parts) == 1 and parts[0].rows == 1:  # else each row is tried alone
+                self._write("shadow", "error", parts[0].columns, None, parts)
+            raise
+        now = time.perf_counter()
+        for part in parts:
+            part.tag.latency_ms = (now - part.tag.started) * 1000
+        self._write("shadow", "ok", columns, scores.output, parts)
+        return _split(scores, parts)
+
+    async def _run(self, parts: list[Part[Columns]]) -> tuple[Columns, Scores]:
+        """Sends one batch to the host and interprets its output."""
+        now = asyncio.get_running_loop().time()
+        columns = Columns.concat([part.columns for part in parts])
+        length, body = oip.pack(self._project(columns))
+        timeout = max(part.deadline for part in parts) - now
+        output, computed = await self.link.infer(self._path, length, body, timeout)
+        scores = Scores.from_output(output, self._classes)
+        waited = [now - part.queued_at for part in parts]
+        self.metrics.batch(columns.rows, waited, computed, scores.confidence, scores.best)
+        return columns, scores
+
+    def _write(
+        self,
+        role: str,
+        status: str,
+        columns: Columns,
+        output: Array | None,
+        parts: list[Part[Columns]],
+    ) -> None:
+        requests = []
+        for part in parts:
+            t = part.tag
+            requests.append(
+                LoggedRequest(
+                    t.request_id,
+                    part.first_row,
+                    part.rows,
+                    t.received,
+                    t.event_time,
+                    t.assigned,
+                    t.assignment,
+                    t.key,
+                    t.latency_ms,
+                )  # fmt: skip
+            )
+        revision = parts[0].tag.revision
+        self._log.append(
+            LoggedBatch(
+                self.endpoint,
+                revision,
+                self.spec.name,
+                self.tag,
+                role,
+                status,
+                columns,
+                requests,
+                output,
+                self._classes,
+            )  # fmt: skip
+        )
+
+    async def close(self) -> None:
+        """Waits for what is queued or in flight."""
+        await self._primary.close()
+        await self._shadow.close()
+
+
+def _split(scores: Scores, parts: list[Part[Columns]]) -> list[Scores]:
+    """Returns each part's share of a batch's scores."""
+    if len(parts) == 1:
+        return [scores]
+    slices, start = [], 0
+    for part in parts:
+        slices.append(scores.slice(start, start + part.rows))
+        start += part.rows
+    return slices

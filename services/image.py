@@ -1,0 +1,64 @@
+"""What `bentoml build` puts beside the code: the requirements, the plan in force and the lock."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+from bentoml.images import Image
+
+from models import lock
+from switchyard import settings
+from switchyard.plan import Plan
+from switchyard.state import State
+
+__all__ = ["SwitchyardImage", "requirements"]
+
+PLAN_FILE = "switchyard.yaml"
+
+
+@attrs.define
+class SwitchyardImage(Image):
+    """BentoML's image description, which at build also freezes the plan and its aliases.
+
+    BentoML freezes the image once the code has been copied, so what is written here is part of the
+    Bento whatever plan and state database this build used.
+    """
+
+    plan: Plan | None = None
+
+    def freeze(self, bento_fs: Path, *args: Any, **kwargs: Any) -> Any:
+        """Writes `switchyard.yaml` and `switchyard.lock` into the Bento's code."""
+        assert self.plan is not None
+        code = bento_fs / "src"
+        shutil.copyfile(settings.plan_path(), code / PLAN_FILE)
+        (code / lock.LOCK_FILE).write_bytes(lock.freeze(self.plan, State.open()))
+        return super().freeze(bento_fs, *args, **kwargs)
+
+
+def requirements(extras: Iterable[str]) -> list[str]:
+    """Returns the project's own requirements, pinned, for the frameworks that the plan needs.
+
+    Args:
+        extras: Names of extras of `pyproject.toml`.
+    """
+    project = tomllib.loads((settings.ROOT / "pyproject.toml").read_text())["project"]
+    wanted = list(project["dependencies"])
+    for extra in extras:
+        wanted += project["optional-dependencies"][extra]
+    pins = _pins((settings.ROOT / "constraints.txt").read_text())
+    return [pins.get(_name(line), line) for line in wanted]
+
+
+def _pins(constraints: str) -> dict[str, str]:
+    return {_name(line): line for line in constraints.splitlines() if "==" in line}
+
+
+def _name(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    return re.sub(r"[-_.]+", "-", match.group().lower()) if match else ""

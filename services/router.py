@@ -1,0 +1,283 @@
+"""The router service: the only one that callers reach."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import bentoml
+import orjson
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.context import server_context
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from monitoring.feedback import FeedbackLog
+from monitoring.log import PredictionLog
+from monitoring.metrics import Metrics
+from services import revisions
+from services.admin.auth import Gate
+from services.dataplane.endpoint import JSON, Endpoint
+from services.dataplane.front import Front, render
+from services.dataplane.hop import Address, HopClient
+from services.dataplane.lean import (
+    Handler,
+    LeanService,
+    Receive,
+    Scope,
+    Send,
+    respond_error,
+)
+from services.dataplane.link import HostLink
+from services.dataplane.variant import Variant
+from services.health import Health
+from services.hosts import HOST_NAMES, ROUTER_NAME
+from services.loops import every
+from services.topology import EndpointSpec, frameworks
+from services.wire import json
+from switchyard import settings
+from switchyard.errors import MethodNotAllowed, SwitchyardError
+from switchyard.plan import Framework, Plan
+from switchyard.state import State
+
+__all__ = ["make_router"]
+
+logger = logging.getLogger("switchyard.router")
+
+FOLD_SECONDS = 1.0
+PROBE_SECONDS = 0.5
+
+
+class Prediction(BaseModel):
+    """The answer to `/predict`."""
+
+    request_id: str
+    endpoint: str
+    variant: str
+    model: str
+    predictions: list[int | float | str | None]
+    probabilities: list[list[float] | None] | None
+    confidence: list[float | None] | None
+    latency_ms: float
+    errors: list[dict[str, Any]] | None = None
+
+
+class Accepted(BaseModel):
+    """The answer to `/feedback`."""
+
+    accepted: int
+
+
+class RouterBase:
+    """What the router does; the class that BentoML sees also names its hosts.
+
+    Attributes:
+        plan: The plan.
+        specs: The plan's endpoints, bound to model versions.
+    """
+
+    plan: Plan
+    specs: dict[str, EndpointSpec]
+
+    def __init__(self) -> None:
+        state = State.open()
+        self.metrics = Metrics()
+        rolling = self.plan.log
+        place: dict[str, Any] = {
+            "folder": settings.home() / "log",
+            "worker": f"router-{server_context.worker_index or 1}",
+            "roll_seconds": rolling.roll_seconds,
+            "roll_mb": rolling.roll_mb,
+            "on_drop": self.metrics.dropped,
+        }
+        self.log = PredictionLog(**place)
+        self.feedback_log = FeedbackLog(**place)
+        self.links: dict[str, HostLink] = {
+            name: self._link(name) for name in frameworks(self.specs.values())
+        }
+        self.endpoints = {name: self._endpoint(spec, state) for name, spec in self.specs.items()}
+        self.gate = Gate(self.plan.auth, settings.admin_token(), state)
+        self.front = Front(self.endpoints, self.plan.default_endpoint, self.gate, self.feedback_log)
+        self.health = Health(self.endpoints, self.links)
+        self.loops: list[asyncio.Task[None]] = []
+        self._routes: dict[str, tuple[str, Handler]] = {
+            "/predict": ("POST", self.front.predict),
+            "/feedback": ("POST", self.front.feedback),
+            "/health": ("GET", self.health.health),
+            "/readyz": ("GET", self.health.readyz),
+            "/livez": ("GET", self.health.livez),
+            "/healthz": ("GET", self.health.livez),
+        }
+
+    def _link(self, framework: Framework) -> HostLink:
+        host = self.plan.host(framework)
+        url = host.url or BentoMLContainer.remote_runner_mapping.get()[HOST_NAMES[framework]]
+        client = HopClient(Address.parse(url, settings.hop_token()), max(8, 2 * host.workers))
+        return HostLink(framework, client, local=host.url is None)
+
+    def _endpoint(self, spec: EndpointSpec, state: State) -> Endpoint:
+        variants = {
+            name: Variant(
+                spec, variant, self.links[variant.manifest.framework], self.log, self.metrics
+            )
+            for name, variant in spec.variants.items()
+        }
+        revision = revisions.current(spec.name, spec.settings, state)
+        return Endpoint(spec, variants, revision, self.metrics)
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Starts the logs, and the loops beside the requests."""
+        self.log.start()
+        self.feedback_log.start()
+        loops = [self._settle(), every(FOLD_SECONDS, self.metrics.fold)]
+        loops += [every(PROBE_SECONDS, link.probe) for link in self.links.values()]
+        self.loops = [asyncio.create_task(loop) for loop in loops]
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Waits for shadows, ends the loops, and writes out what is remembered."""
+        for endpoint in self.endpoints.values():
+            await endpoint.close()
+        for loop in self.loops:
+            loop.cancel()
+        await asyncio.gather(*self.loops, return_exceptions=True)
+        for link in self.links.values():
+            link.client.close()
+        self.metrics.fold()
+        await asyncio.to_thread(self.log.close)
+        await asyncio.to_thread(self.feedback_log.close)
+
+    async def _settle(self) -> None:
+        """Once all is loaded, takes it out of the garbage collector's sight.
+
+        A full collection over all that was imported is what the slowest requests would wait for.
+        """
+        while not self.health.complete:
+            await asyncio.sleep(0.1)
+        gc.collect()
+        gc.freeze()
+        logger.info("every variant is loaded and warm")
+
+    def lean_route(self, scope: Scope) -> Handler | None:
+        """Returns the handler of the routes that Switchyard answers itself."""
+        route = self._routes.get(scope["path"])
+        if route is None:
+            return None
+        method, handler = route
+        if scope["method"] == method or (method == "GET" and scope["method"] == "HEAD"):
+            return handler
+        return self._wrong_method
+
+    async def _wrong_method(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, _ = self._routes[scope["path"]]
+        error = MethodNotAllowed(f"{scope['path']} takes {method}, not {scope['method']}.")
+        await respond_error(send, error, None)
+
+    # The same routes as BentoML declares them, for its documentation, its clients, and for calls
+    # that come by its own way.
+
+    @bentoml.api(route="/predict")
+    async def predict(
+        self,
+        inputs: Any,
+        endpoint: str | None = None,
+        key: str | None = None,
+        variant: str | None = None,
+        timeout_ms: float | None = None,
+        explain: bool = False,
+        on_error: Literal["request", "row"] = "request",
+        event_time: Any = None,
+        *,
+        ctx: bentoml.Context,
+    ) -> Annotated[Prediction, Field(description="One entry for each row.")]:
+        """Predicts for rows of an endpoint.
+
+        `inputs` is a list of records, an object of columns, or a nested list of rows in schema
+        order. The endpoint that the plan marks as default need not be named.
+        """
+        received, started = time.time(), time.perf_counter()
+        given = {
+            "inputs": inputs, "endpoint": endpoint, "key": key, "variant": variant,
+            "timeout_ms": timeout_ms, "explain": explain, "on_error": on_error,
+            "event_time": event_time,
+        }  # fmt: skip
+        headers = _headers(ctx)
+        request_id = None
+        try:
+            request_id = self.front.request_id(headers)
+            scopes = self.gate.require(headers, "predict")
+            request = json.from_object({k: v for k, v in given.items() if v is not None})
+            size = int(headers.get(b"content-length", b"0"))
+            answer = await self.front.answer(
+                JSON, request, headers, request_id, scopes, size, received, started
+            )
+        except SwitchyardError as error:
+            return _refused(ctx, error, request_id)  # type: ignore[no-any-return]
+        status, named, body = render(answer, headers)
+        ctx.response.status_code = status
+        ctx.response.headers.update({k.decode(): v.decode() for k, v in named})
+        return Response(body)  # type: ignore[return-value]
+
+    @bentoml.api(route="/feedback")
+    async def feedback(
+        self,
+        items: Any,
+        /,
+        *,
+        ctx: bentoml.Context,
+    ) -> Accepted:
+        """Takes the truth, or a reward, for earlier predictions: one object or a list."""
+        headers = _headers(ctx)
+        try:
+            accepted = self.front.accept_feedback(orjson.dumps(items), headers)
+        except SwitchyardError as error:
+            return _refused(ctx, error, None)  # type: ignore[no-any-return]
+        ctx.response.status_code = 202
+        return Accepted(accepted=accepted)
+
+
+def _headers(ctx: bentoml.Context) -> dict[bytes, bytes]:
+    return dict(ctx.request.headers.raw)
+
+
+def _refused(ctx: bentoml.Context, error: SwitchyardError, request_id: str | None) -> Any:
+    ctx.response.status_code = error.status
+    return Response(orjson.dumps(error.body(request_id)), media_type=JSON)
+
+
+def make_router(
+    plan: Plan,
+    specs: dict[str, EndpointSpec],
+    hosts: dict[Framework, LeanService],
+    controller: LeanService,
+    image: bentoml.images.Image,
+    service_class: type[Any] = LeanService,
+) -> LeanService:
+    """Returns the router service, from which BentoML starts all others.
+
+    Args:
+        plan: The plan.
+        specs: Its endpoints, bound to model versions.
+        hosts: The host services by framework; those with a URL in the plan run elsewhere.
+        controller: The controller service.
+        image: How `bentoml build` describes the image.
+        service_class: `LeanService`, or BentoML's own to compare the two.
+    """
+    body: dict[str, Any] = {"__module__": __name__, "plan": plan, "specs": specs}
+    for framework, host in hosts.items():
+        body[f"{framework}_host"] = bentoml.depends(host, url=plan.host(framework).url)
+    body["controller"] = bentoml.depends(controller)
+    decorate: Callable[[type], LeanService] = bentoml.service(
+        name=ROUTER_NAME,
+        service_class=service_class,
+        image=image,
+        workers=plan.router.workers,
+        logging={"access": {"enabled": False}},
+        traffic={"timeout": 60},
+    )
+    return decorate(type(ROUTER_NAME, (RouterBase,), body))

@@ -1,0 +1,1 @@
+"""Which variant answers a request and which see a copy of it: pure functions, no I/O."""

@@ -1,0 +1,181 @@
+"""Tables of the state database, and how connections to SQLite and PostgreSQL are made."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateTable
+
+from switchyard import settings
+from switchyard.errors import SwitchyardError
+
+__all__ = ["alias_history", "aliases", "api_keys", "connect", "leases", "reason", "revisions"]
+
+BUSY_MS: Final = 10_000
+"""How long a writer waits for its turn. A turn takes milliseconds."""
+
+CONNECT_SECONDS: Final = 5
+"""How long PostgreSQL may take to accept a connection."""
+
+WRITERS: Final = 0x5357_5943
+"""Key of the advisory lock that PostgreSQL's writers take in turn."""
+
+metadata: Final = sa.MetaData()
+
+aliases: Final = sa.Table(
+    "aliases",
+    metadata,
+    sa.Column("model", sa.String, primary_key=True),
+    sa.Column("alias", sa.String, primary_key=True),
+    sa.Column("version", sa.String, nullable=False),
+)
+
+alias_history: Final = sa.Table(
+    "alias_history",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("alias", sa.String, nullable=False),
+    sa.Column("from_version", sa.String),
+    sa.Column("to_version", sa.String, nullable=False),
+    sa.Column("who", sa.String, nullable=False),
+    sa.Column("why", sa.String, nullable=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.ForeignKeyConstraint(["model", "alias"], ["aliases.model", "aliases.alias"]),
+)
+
+revisions: Final = sa.Table(
+    "revisions",
+    metadata,
+    sa.Column("endpoint", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("who", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("shares", sa.JSON, nullable=False),
+    sa.Column("intervals", sa.JSON, nullable=False),
+    sa.Column("shadow", sa.JSON, nullable=False),
+    sa.Column("coverage", sa.Float, nullable=False),
+)
+
+api_keys: Final = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False, unique=True),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("revoked", sa.String),
+)
+
+leases: Final = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("holder", sa.String, nullable=False),
+    sa.Column("expires", sa.String, nullable=False),
+)
+
+
+def connect(url: str | None = None) -> sa.Engine:
+    """Returns an engine for the state database, with all tables in place.
+
+    A transaction of an engine with the execution option `switchyard_writes` has the turn to write
+    from its first statement on.
+
+    Args:
+        url: `sqlite:` or `postgresql:` URL; without it, that of the settings.
+
+    Raises:
+        SwitchyardError: The database cannot be opened, or its driver is not installed.
+    """
+    where = _parse(url or settings.database_url())
+    sqlite = where.get_backend_name() == "sqlite"
+    options: dict[str, Any] = {}
+    if not sqlite:
+        options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    try:
+        engine = sa.create_engine(where, **options)
+    except ImportError as error:
+        raise SwitchyardError(
+            "The state database is PostgreSQL, but its driver is not installed; "
+            "run: pip install 'psycopg[binary]'."
+        ) from error
+    try:
+        if sqlite:
+            _prepare_sqlite(engine, where)
+        else:
+            sa.event.listen(engine, "begin", _begin_postgresql)
+        with engine.execution_options(switchyard_writes=True).begin() as db:
+            for table in metadata.sorted_tables:
+                db.execute(CreateTable(table, if_not_exists=True))
+    except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
+        raise SwitchyardError(
+            f"The state database {where.render_as_string()} cannot be opened: {reason(error)}."
+        ) from error
+    return engine
+
+
+def reason(error: Exception) -> str:
+    """Returns what the driver says about an error, as a clause without a full stop."""
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    return str(cause).splitlines()[0].rstrip(".")
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        where = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise SwitchyardError(
+            "The URL of the state database cannot be read; it looks like "
+            "'sqlite:////folder/state.db' or 'postgresql://user:password@host/database'."
+        ) from error
+    match where.drivername:
+        case "sqlite" | "postgresql+psycopg":
+            return where
+        case "postgresql" | "postgres":
+            return where.set(drivername="postgresql+psycopg")
+        case other:
+            raise SwitchyardError(
+                f"The state database cannot be {other!r}; use a sqlite: or postgresql: URL."
+            )
+
+
+def _prepare_sqlite(engine: sa.Engine, where: sa.URL) -> None:
+    """Makes connections follow our transactions, and puts the file into WAL mode.
+
+    SQLite does not wait its turn for the change to WAL, which lasts: it is made once, under a lock.
+    """
+    sa.event.listen(engine, "connect", _connect_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    if where.database in (None, "", ":memory:"):
+        raise SwitchyardError("The state database needs a file; 'sqlite://' alone names none.")
+    path = Path(str(where.database))
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode=WAL")
+        finally:
+            connection.close()
+
+
+def _connect_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say, see _begin_sqlite
+    connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("switchyard_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _begin_postgresql(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get("switchyard_writes"):
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITERS})

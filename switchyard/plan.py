@@ -1,0 +1,288 @@
+"""The plan, `switchyard.yaml`: what is served, by which variants, and how traffic is split.
+
+`load` reads the file into frozen, typed settings. Whatever is wrong with it stops the start with
+one sentence that names the file, the line and the key. Which framework runs a variant does not
+stand here: the manifest of the variant's model says so.
+"""
+
+from __future__ import annotations
+
+from math import fsum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic import Field as Setting
+
+from switchyard import settings
+from switchyard.errors import PlanError
+from switchyard.formats import BaseUrl, Name, Reference
+from switchyard.plan_problems import first_problem, hint, wrong
+from switchyard.yaml_lines import YamlProblem, read
+
+__all__ = [
+    "Endpoint",
+    "Framework",
+    "Host",
+    "Limits",
+    "LogSettings",
+    "Plan",
+    "Resources",
+    "RouterSettings",
+    "Traffic",
+    "Variant",
+    "load",
+]
+
+Framework = Literal["sklearn", "torch", "tensorflow"]
+
+SUM_TOLERANCE: Final = 1e-6
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            known = tuple(cls.model_fields)
+            for key in value:
+                if key not in known:
+                    raise wrong(f"is an unknown key; {hint(key, known, 'the keys here are')}", key)
+        return value
+
+
+class Variant(_Section):
+    """A named way to answer an endpoint.
+
+    Attributes:
+        model: `name:alias` or `name:version` in the registry.
+    """
+
+    model: Reference
+
+
+class Traffic(_Section):
+    """Which part of the traffic goes where.
+
+    Attributes:
+        split: Share of each variant, in [0, 1]; in a loaded plan every variant has one, and they
+            sum to 1.
+        shadow: Share of the requests that is mirrored to a variant after the answer, in [0, 1].
+    """
+
+    split: dict[str, float] = Setting(default_factory=dict)
+    shadow: dict[str, float] = Setting(default_factory=dict)
+
+    @field_validator("split", "shadow")
+    @classmethod
+    def _shares(cls, shares: dict[str, float]) -> dict[str, float]:
+        for variant, share in shares.items():
+            if not 0 <= share <= 1:
+                raise wrong(f"is {share:g}, but a share lies between 0 and 1", variant)
+        return shares
+
+
+class Limits(_Section):
+    """What one request of an endpoint may cost.
+
+    Attributes:
+        max_rows: Rows of one request.
+        max_body_mb: Size of its body, in units of 1,048,576 bytes.
+        max_queue_ms: Longest wait for a free slot of a host before the request is shed.
+        timeout_ms: Deadline where the request names none.
+    """
+
+    max_rows: PositiveInt = 1024
+    max_body_mb: PositiveFloat = 8
+    max_queue_ms: PositiveFloat = 200
+    timeout_ms: PositiveFloat = 2000
+
+
+class Endpoint(_Section):
+    """What a caller asks for.
+
+    Attributes:
+        default: Whether it answers requests that name no endpoint.
+        variants: Its variants by name, at least one.
+        stable: The variant that takes all traffic where nothing else is said.
+        traffic: The split and the shadow; without a split all goes to `stable`.
+        forced_variant: Who may ask for a variant.
+        limits: What one request may cost.
+    """
+
+    default: bool = False
+    variants: Annotated[dict[Name, Variant], Setting(min_length=1)]
+    stable: str
+    traffic: Traffic = Setting(default_factory=Traffic, validate_default=True)
+    forced_variant: Literal["anyone", "admin"] = "admin"
+    limits: Limits = Setting(default_factory=Limits)
+
+    @field_validator("stable")
+    @classmethod
+    def _stable_known(cls, stable: str, info: ValidationInfo) -> str:
+        variants = tuple(info.data.get("variants", (stable,)))
+        if stable not in variants:
+            raise wrong(f"is {stable!r}; {hint(stable, variants, 'the variants are')}")
+        return stable
+
+    @field_validator("traffic")
+    @classmethod
+    def _complete(cls, traffic: Traffic, info: ValidationInfo) -> Traffic:
+        if not {"variants", "stable"} <= info.data.keys():
+            return traffic  # those are wrong themselves and reported
+        variants = tuple(info.data["variants"])
+        for part, shares in (("split", traffic.split), ("shadow", traffic.shadow)):
+            for name in shares:
+                if name not in variants:
+                    known = hint(name, variants, "the variants are")
+                    raise wrong(f"is no variant of this endpoint; {known}", part, name)
+        split = traffic.split or {info.data["stable"]: 1.0}
+        total = fsum(split.values())
+        if abs(total - 1) > SUM_TOLERANCE:
+            raise wrong(f"sums to {total:.10g}, but the shares must sum to 1", "split")
+        return Traffic(
+            split={name: split.get(name, 0.0) for name in variants}, shadow=traffic.shadow
+        )
+
+
+class Resources(_Section):
+    """What BentoML's `resources` of a host declare.
+
+    Attributes:
+        cpu: Cores.
+        gpu: GPUs; left out where the host needs none.
+        gpu_type: Kind of GPU, as the place where it is deployed names it.
+    """
+
+    cpu: PositiveFloat | None = None
+    gpu: int | None = None
+    gpu_type: str | None = None
+
+    @field_validator("gpu")
+    @classmethod
+    def _at_least_one(cls, gpu: int | None) -> int | None:
+        if gpu is not None and gpu < 1:
+            raise wrong(f"is {gpu}; leave the key out for a host without a GPU")
+        return gpu
+
+
+class Host(_Section):
+    """How the host of one framework runs.
+
+    Attributes:
+        workers: Processes.
+        threads: Threads of the framework in each process.
+        resources: What it declares to need.
+        gpu_required: Whether it refuses to start where the GPU that it declares is missing.
+        url: Where it is reached when it is not started together with the router.
+    """
+
+    workers: PositiveInt = 1
+    threads: PositiveInt = 1
+    resources: Resources = Setting(default_factory=Resources)
+    gpu_required: bool = False
+    url: BaseUrl | None = None
+
+    @model_validator(mode="after")
+    def _gpu_declared(self) -> Host:
+        if self.gpu_required and self.resources.gpu is None:
+            raise wrong("is true, but resources.gpu declares none; add 'gpu: 1'", "gpu_required")
+        return self
+
+
+class RouterSettings(_Section):
+    """How the router runs.
+
+    Attributes:
+        workers: Processes that share port 3000.
+    """
+
+    workers: PositiveInt = 1
+
+
+class LogSettings(_Section):
+    """When a segment of the prediction log becomes a Parquet file: at whichever comes first.
+
+    Attributes:
+        roll_seconds: Age.
+        roll_mb: Size, in units of 1,048,576 bytes.
+    """
+
+    roll_seconds: PositiveFloat = 120
+    roll_mb: PositiveFloat = 64
+
+
+class Plan(_Section):
+    """The whole plan.
+
+    Attributes:
+        endpoints: Endpoints by name, at least one.
+        hosts: Settings of hosts by framework; one that is not named runs with the defaults.
+        router: Settings of the router.
+        auth: Whether `/predict` and `/feedback` are `open` or need an API key.
+        mode: `live`, or `static`: the plan is frozen, and admin writes are refused.
+        log: Settings of the prediction log.
+    """
+
+    endpoints: Annotated[dict[Name, Endpoint], Setting(min_length=1)]
+    hosts: dict[Framework, Host] = Setting(default_factory=dict)
+    router: RouterSettings = Setting(default_factory=RouterSettings)
+    auth: Literal["open", "required"] = "open"
+    mode: Literal["live", "static"] = "live"
+    log: LogSettings = Setting(default_factory=LogSettings)
+
+    @field_validator("endpoints")
+    @classmethod
+    def _one_default(cls, endpoints: dict[str, Endpoint]) -> dict[str, Endpoint]:
+        marked = [name for name, endpoint in endpoints.items() if endpoint.default]
+        if len(marked) > 1:
+            raise wrong(
+                f"is true, but {marked[0]!r} is the default already; mark one endpoint only",
+                marked[1],
+                "default",
+            )
+        return endpoints
+
+    @property
+    def default_endpoint(self) -> str | None:
+        """The endpoint of requests that name none: the one marked, or the only one."""
+        if len(self.endpoints) == 1:
+            return next(iter(self.endpoints))
+        return next((name for name, endpoint in self.endpoints.items() if endpoint.default), None)
+
+    def host(self, framework: Framework) -> Host:
+        """Returns the settings of a framework's host, the defaults where the plan has none."""
+        return self.hosts.get(framework) or Host()
+
+
+def load(path: Path | None = None) -> Plan:
+    """Reads and checks a plan.
+
+    Args:
+        path: The file; without it, the one that `switchyard.settings.plan_path` names.
+
+    Raises:
+        PlanError: The file is missing or wrong; one sentence with file, line and key.
+    """
+    path = path or settings.plan_path()
+    try:
+        value, lines = read(path)
+    except YamlProblem as problem:
+        raise PlanError(str(problem)) from problem
+    if value is None:
+        raise PlanError(f"{path}, line 1: the plan is empty; it needs the key 'endpoints'.")
+    try:
+        return Plan.model_validate(value)
+    except ValidationError as error:
+        raise PlanError(first_problem(error, path, lines)) from error

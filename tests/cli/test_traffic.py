@@ -1,0 +1,68 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.traffic import app
+from switchyard.errors import NotFound, PlanError
+from switchyard.state import Revision, State
+
+PLAN = """\
+endpoints:
+  flights:
+    stable: a
+    variants: {a: {model: "one:production"}, b: {model: "two:production"}}
+    traffic: {split: {a: 0.75, b: 0.25}}
+  digits:
+    stable: a
+    variants: {a: {model: "three:production"}}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "switchyard.yaml").write_text(PLAN)
+    monkeypatch.setenv("SWITCHYARD_PLAN", str(tmp_path / "switchyard.yaml"))
+    monkeypatch.setenv("SWITCHYARD_HOME", str(tmp_path))
+    monkeypatch.delenv("SWITCHYARD_DATABASE_URL", raising=False)
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, list(arguments))
+
+
+def test_a_bad_plan_is_refused(run, tmp_path: Path) -> None:
+    (tmp_path / "switchyard.yaml").write_text("endpoints: {}\n")
+    assert isinstance(run("show").exception, PlanError)
+
+
+def test_an_unknown_endpoint_is_not_found(run) -> None:
+    error = run("show", "trains").exception
+    assert isinstance(error, NotFound)
+    assert str(error) == "The plan has no endpoint 'trains'; it has flights, digits."
+
+
+def test_before_the_first_start_the_plan_is_in_force(run) -> None:
+    flights, digits = json.loads(run("show", "--json").stdout)
+    assert (flights["endpoint"], digits["endpoint"]) == ("flights", "digits")
+    assert flights["plan"] == {"split": {"a": 0.75, "b": 0.25}, "shadow": {}}
+    assert flights["models"] == {"a": "one:production", "b": "two:production"}
+    assert flights["revision"] is None
+    assert "the plan" in run("show").stdout
+
+
+def test_the_latest_revision_is_shown_beside_the_plan(run) -> None:
+    state = State.open()
+    for number, share in ((1, 0.25), (2, 0.1)):
+        shares = {"a": 1 - share, "b": share}
+        whole = {"a": [[0.0, 1 - share]], "b": [[1 - share, 1.0]]}
+        state.add_revision(
+            Revision("flights", number, "now", "ada", "a try", shares, whole, {"b": 1.0}, 1.0)
+        )
+    state.close()
+    (shown,) = json.loads(run("show", "flights", "--json").stdout)
+    assert shown["plan"]["split"] == {"a": 0.75, "b": 0.25}
+    assert shown["revision"]["number"] == 2
+    assert shown["revision"]["shares"] == {"a": 0.9, "b": 0.1}
+    table = run("show", "flights").stdout
+    for text in ("75.0%", "90.0%", "100.0%", "revision 2 by ada: a try", "a (stable)"):
+        assert text in table

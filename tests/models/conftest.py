@@ -1,0 +1,88 @@
+"""Small models of each framework and helpers to make manifests, shared by the tests of `models`."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models import files
+from models.manifest import Manifest
+
+FLOATS = [{"name": name, "type": "float"} for name in ("a", "b", "c")]
+
+MIXED = [
+    {"name": "age", "type": "float", "dtype": "float64", "nullable": True},
+    {"name": "city", "type": "category", "categories": ["Oslo", "Rome"], "unknown": "other"},
+    {"name": "member", "type": "bool"},
+]
+
+
+@pytest.fixture(scope="session")
+def manifest_of() -> Callable[..., Manifest]:
+    """Makes a manifest of a folder with the digests of its files."""
+
+    def make(folder: Path | None = None, **changes: Any) -> Manifest:
+        values: dict[str, Any] = {
+            "framework": "sklearn",
+            "format": "skops",
+            "task": "binary",
+            "fields": FLOATS,
+            "output": "probabilities",
+            "classes": ("no", "yes"),
+            "files": {} if folder is None else files.digests(folder),
+            "created": datetime(2026, 1, 1, tzinfo=UTC),
+        }
+        return Manifest(**(values | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rows() -> np.ndarray:
+    """Rows of `FLOATS`, float32 (40, 3)."""
+    return np.random.default_rng(1).normal(size=(40, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def people() -> pd.DataFrame:
+    """Rows of `MIXED` with a missing number and an unseen city."""
+    generator = np.random.default_rng(2)
+    return pd.DataFrame(
+        {
+            "age": np.where(np.arange(60) % 7 == 0, np.nan, generator.uniform(18, 80, 60)),
+            "city": generator.choice(["Oslo", "Rome", "Kyiv"], 60),
+            "member": generator.random(60) < 0.5,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def mixed_fields() -> list[dict[str, Any]]:
+    return MIXED
+
+
+@pytest.fixture(scope="session")
+def project_module(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Writes a module into a folder that stands for the project; see `own_project`."""
+    counter = iter(range(1000))
+
+    def write(folder: Path, source: str) -> str:
+        name = f"project_code_{next(counter)}"
+        (folder / f"{name}.py").write_text(source)
+        return name
+
+    return write
+
+
+@pytest.fixture
+def own_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that `models.project` takes for the project's root."""
+    root = (tmp_path / "project").resolve()
+    root.mkdir()
+    monkeypatch.setattr("switchyard.settings.ROOT", root)
+    monkeypatch.syspath_prepend(root)
+    return root

@@ -17,6 +17,9 @@ from benchmarks.verdicts import judge
 
 RESULTS = Path(__file__).with_name("results")
 
+WIDTH = 140
+"""Columns of a table that goes to a file or a pipe."""
+
 
 def main(
     quick: Annotated[bool, typer.Option(help="One short round, for trying only.")] = False,
@@ -25,7 +28,9 @@ def main(
     ] = None,
 ) -> None:
     """Measures Switchyard and its peers; ends with 3 if a target is missed."""
-    console = Console()
+    console = Console(log_path=False)
+    if not console.is_terminal:
+        console.width = WIDTH
     keys = None if only is None else only.split(",")
     known = [target.key for target in TARGETS]
     if keys is not None and not set(keys) <= set(known):

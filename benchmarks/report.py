@@ -47,8 +47,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     table.add_column("verdict")
     for verdict in verdicts:
         bound = f"{'≥' if verdict.at_least else '≤'} {verdict.bound:g}"
-        measured = "-" if verdict.measured is None else f"{verdict.measured:,.3g}"
-        table.add_row(verdict.target, measured, bound, _WORDS[verdict.passed])
+        table.add_row(verdict.target, _number(verdict.measured), bound, _WORDS[verdict.passed])
     return table
 
 
@@ -90,6 +89,12 @@ def write(
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
     path.write_bytes(orjson.dumps(document, option=options) + b"\n")
     return path
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _lines(results: Results, key: str, levels: Sequence[int]) -> Iterable[tuple[str, ...]]:

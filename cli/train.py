@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+from cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from models.training import Outcome, Progress
 
 __all__ = ["train"]
 
-_FIGURES = ("auc", "accuracy", "log_loss", "brier", "base_rate")
+_FIGURES: Final = ("auc", "accuracy", "log_loss", "brier", "base_rate")
 
 
 def train(
@@ -56,9 +58,9 @@ def train(
     finally:
         state.close()
     if as_json:
-        _print_json(outcomes)
+        print_json([_as_json(outcome) for outcome in outcomes])
     else:
-        _print_table(outcomes)
+        _print_outcomes(outcomes)
 
 
 def _chosen(endpoints: Sequence[str], frameworks: Sequence[str]) -> list[str]:
@@ -120,40 +122,29 @@ def _lines() -> Progress:
     return report
 
 
-def _print_json(outcomes: Sequence[Outcome]) -> None:
-    import orjson
-
+def _as_json(outcome: Outcome) -> dict[str, Any]:
     from models.training import ALIAS
 
-    rows = [
-        {
-            "name": outcome.name,
-            "version": outcome.version,
-            "alias": ALIAS,
-            "how": outcome.how,
-            "metrics": dict(outcome.metrics),
-            "seconds": round(outcome.seconds, 3),
-        }
-        for outcome in outcomes
-    ]
-    typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+    return {
+        "name": outcome.name,
+        "version": outcome.version,
+        "alias": ALIAS,
+        "how": outcome.how,
+        "metrics": dict(outcome.metrics),
+        "seconds": round(outcome.seconds, 3),
+    }
 
 
-def _print_table(outcomes: Sequence[Outcome]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
     from models.training import ALIAS
 
-    table = Table(title="On the hold-out", title_justify="left", box=box.SIMPLE)
-    table.add_column("model", no_wrap=True)
-    for figure in (*_FIGURES, "seconds"):
-        table.add_column(figure.replace("_", " "), justify="right", no_wrap=True)
+    typer.echo("On the hold-out:")
+    rows = []
     for outcome in outcomes:
         figures = [outcome.metrics.get(figure) for figure in _FIGURES]
         cells = ["" if value is None else f"{value:.4f}" for value in figures]
-        table.add_row(outcome.name, *cells, f"{outcome.seconds:.1f}")
-    Console().print(table)
+        rows.append([outcome.name, *cells])
+    print_table(["model", *(figure.replace("_", " ") for figure in _FIGURES)], rows)
     for outcome in outcomes:
-        typer.echo(f"{outcome.name}:{ALIAS} is {outcome.version} ({outcome.how})")
+        how = f"{outcome.how} in {outcome.seconds:.1f} s" if outcome.seconds else outcome.how
+        typer.echo(f"{outcome.name}:{ALIAS} is {outcome.version} ({how})")

@@ -119,7 +119,7 @@ def _pack(field: Field, series: pd.Series[Any]) -> Array:
 
     match field.type:
         case "category":
-            codes = pd.Categorical(series, categories=list(field.categories or ())).codes
+            codes = pd.Index(field.categories or ()).get_indexer(pd.Index(series))
             unseen = (codes < 0) & series.notna().to_numpy()
             return np.where(unseen, len(field.categories or ()), codes).astype(np.int32)
         case "timestamp":

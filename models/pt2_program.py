@@ -91,7 +91,10 @@ def check(program: dict[str, Any]) -> dict[str, Any]:
             torch would evaluate, compile or import.
     """
     if program.get("guards_code"):
-        raise ModelRefused("The .pt2 file holds guard code, which torch would compile and run.")
+        raise ModelRefused(
+            "The .pt2 file holds guard code, which torch would compile and run; "
+            "set program._guards_code = [] before torch.export.save."
+        )
     try:
         graph_module = program["graph_module"]
         graph_module["metadata"] = {}

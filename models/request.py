@@ -44,9 +44,11 @@ def curl(endpoint: str, inputs: dict[str, Any], *, variant: str | None, token: s
 
 
 def _value(field: Field, value: Any) -> Any:
+    import pandas as pd
+
     if field.type == "tensor":
         return np.ascontiguousarray(value)
-    if value is None or value != value or str(value) in ("<NA>", "NaT"):
+    if pd.isna(value):
         return None
     match field.type:
         case "timestamp":

@@ -101,8 +101,8 @@ class Model:
         Raises:
             ModelFailed: The model cannot answer them.
         """
-        for rows in (1, 2, min(8, columns.rows), columns.rows):
-            self.predict(columns.slice(0, min(rows, columns.rows)))
+        for rows in sorted({1, min(2, columns.rows), columns.rows}):
+            self.predict(columns.slice(0, rows))
 
     def _cap_this_thread(self) -> None:
         """OpenMP keeps its limit per thread, so each thread that predicts sets it once."""

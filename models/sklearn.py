@@ -8,7 +8,9 @@ and pickle is never involved.
 
 from __future__ import annotations
 
+import importlib
 import io
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -94,12 +96,10 @@ def save(estimator: Any, folder: Path) -> tuple[str, ...]:
     Raises:
         ModelRefused: The estimator holds a type outside `TRUSTED`, or one that skops cannot write.
     """
-    from skops.io import dumps
-    from skops.io.exceptions import UnsupportedTypeException
-
+    skops = _skops()
     try:
-        data = dumps(estimator)
-    except UnsupportedTypeException as error:
+        data = skops.dumps(estimator)
+    except skops.exceptions.UnsupportedTypeException as error:
         raise ModelRefused(f"skops cannot save this estimator: {error}") from error
     needed = _needed(data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,9 +159,26 @@ _METHODS = {
 }
 
 
-def _read(data: bytes, declared: frozenset[str]) -> Any:
-    from skops.io import loads
+def _skops() -> Any:
+    """Imports skops without torch.
 
+    skops asks scikit-learn for all its estimators, and that search imports every module it can,
+    scikit-learn's adapter to torch among them: 200 MB that this host never uses. While the search
+    runs, the adapter counts as missing; it is found as usual afterwards.
+    """
+    if "skops.io" not in sys.modules and _TORCH_ADAPTER not in sys.modules:
+        sys.modules[_TORCH_ADAPTER] = None  # type: ignore[assignment]
+        try:
+            importlib.import_module("skops.io")
+        finally:
+            del sys.modules[_TORCH_ADAPTER]
+    return importlib.import_module("skops.io")
+
+
+_TORCH_ADAPTER = "sklearn.externals.array_api_compat.torch"
+
+
+def _read(data: bytes, declared: frozenset[str]) -> Any:
     needed = _needed(data)
     undeclared = sorted(set(needed) - declared)
     if undeclared:
@@ -169,7 +186,7 @@ def _read(data: bytes, declared: frozenset[str]) -> Any:
             f"{MODEL_FILE} holds {undeclared[0]}, which its manifest does not list as trusted."
         )
     try:
-        return loads(data, trusted=list(needed))
+        return _skops().loads(data, trusted=list(needed))
     except Exception as error:
         raise ModelRefused(
             f"{MODEL_FILE} holds only trusted types but cannot be loaded "
@@ -179,14 +196,12 @@ def _read(data: bytes, declared: frozenset[str]) -> Any:
 
 def _needed(data: bytes) -> tuple[str, ...]:
     """Returns the types of a skops file beyond skops' defaults; all of them are in `TRUSTED`."""
-    from skops.io import get_untrusted_types
-
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             expanded = sum(entry.file_size for entry in archive.infolist())
         if expanded > min(MAX_BYTES, MAX_EXPANSION * len(data)):
             raise ModelRefused(f"{MODEL_FILE} expands to {expanded} bytes, which is too much.")
-        needed = get_untrusted_types(data=data)
+        needed = _skops().get_untrusted_types(data=data)
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise ModelRefused(
             f"{MODEL_FILE} is not a skops file; pickle and joblib files are never loaded, "

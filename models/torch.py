@@ -100,6 +100,8 @@ def save_exported(module: Any, example: tuple[Any, ...], folder: Path) -> None:
         dynamic_shapes=tuple({0: batch} for _ in example),
     )
     exported._example_inputs = None
+    # Guards compare the arguments' batches; torch compiles them from text, so none are stored.
+    exported._guards_code = []
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / EXPORTED_FILE
     torch.export.save(exported, path)

@@ -1,7 +1,8 @@
 """Arrow arrays from what the router holds: values repeated over rows, blocks of columns, outputs.
 
-All of it is vectorised over the rows of a record batch; text alone is taken value by value, in
-Arrow's own code.
+All of it is vectorised over the rows of a record batch. Arrays are put together from their buffers
+(https://arrow.apache.org/docs/format/Columnar.html), because `pyarrow.array` imports pandas: 45 MB in
+every router, and at the first request a stop of a tenth of a second and more.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "labels",
     "microseconds",
     "output_arrays",
+    "plain",
     "prediction_type",
     "texts",
 ]
@@ -39,24 +41,43 @@ TIME = pa.timestamp("us")
 PROBABILITIES = pa.list_(pa.float32())
 
 
-def texts(values: Sequence[str | None], counts: Array) -> pa.Array:
-    """Returns each text as often as its count says, as a string column."""
-    column = pa.array(values, pa.string())
-    if (counts == 1).all():
-        return column
-    return column.take(pa.array(np.repeat(np.arange(len(values)), counts)))
+def plain(kind: pa.DataType, values: Array, missing: Array | None = None) -> pa.Array:
+    """Returns numbers, times or booleans as a column.
+
+    Args:
+        kind: Type of the column, as wide as the values' own; booleans are packed.
+        values: The values (rows,), kept without a copy if they are contiguous.
+        missing: Where the column is null (rows,); left out, nowhere.
+    """
+    if kind == pa.bool_():
+        values = np.packbits(values, bitorder="little")
+    data = pa.py_buffer(np.ascontiguousarray(values).view(np.uint8))
+    rows = len(values) if missing is None else len(missing)
+    return pa.Array.from_buffers(kind, rows, [_validity(missing), data])
+
+
+def texts(values: Sequence[str | None], counts: Array | None = None) -> pa.Array:
+    """Returns texts as a string column, each as often as its count says, or once."""
+    encoded = [b"" if value is None else value.encode() for value in values]
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    missing = np.array([value is None for value in values], bool)
+    if counts is not None:
+        encoded = [text * count for text, count in zip(encoded, counts.tolist(), strict=True)]
+        lengths, missing = np.repeat(lengths, counts), np.repeat(missing, counts)
+    buffers = [_validity(missing), _offsets(lengths), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(lengths), buffers)
 
 
 def labels(values: Sequence[str], counts: Array) -> pa.Array:
-    """Returns each text as often as its count says, as a label column."""
-    column = pa.array(values, pa.string()).dictionary_encode()
-    codes = np.repeat(column.indices.to_numpy(), counts)
-    return pa.DictionaryArray.from_arrays(codes, column.dictionary)
+    """Returns texts as a label column, each as often as its count says."""
+    known = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    codes = np.fromiter(map(known.__getitem__, values), np.int32, len(values))
+    return _coded(np.repeat(codes, counts), list(known))
 
 
 def microseconds(seconds: Sequence[float]) -> Array:
-    """Returns Unix times as datetime64[us]."""
-    return np.rint(np.array(seconds) * 1e6).astype(np.int64).view("datetime64[us]")
+    """Returns Unix times in seconds as whole microseconds (int64)."""
+    return np.rint(np.array(seconds) * 1e6).astype(np.int64)
 
 
 def event_times(times: Sequence[Array | None], counts: Array) -> pa.Array:
@@ -67,13 +88,15 @@ def event_times(times: Sequence[Array | None], counts: Array) -> pa.Array:
     """
     if all(part is None for part in times):
         return pa.nulls(int(counts.sum()), TIME)
+    never = np.datetime64("NaT", "us")
     parts = [
-        np.full(count, MISSING_TIME).view("datetime64[us]") if part is None else part
+        np.full(count, never) if part is None else part.astype("datetime64[us]", copy=False)
         for part, count in zip(times, counts, strict=True)
     ]
     if any(part.shape != (count,) for part, count in zip(parts, counts, strict=True)):
         raise ValueError("the event times of a request are not one for each of its rows")
-    return pa.array(np.concatenate(parts), TIME)
+    joined = np.concatenate(parts)
+    return plain(TIME, joined, np.isnat(joined))
 
 
 def field_type(field: Field) -> tuple[pa.DataType, dict[str, str] | None]:
@@ -103,7 +126,8 @@ def field_arrays(schema: Schema, parts: Sequence[Columns]) -> list[pa.Array]:
     for name, fields in schema.layout.blocks.items():
         blocks = [part.blocks[name] for part in parts]
         if name.startswith("t:"):
-            arrays[fields[0].name] = _tensors(np.concatenate(blocks))
+            block = np.concatenate(blocks).reshape(rows, -1)
+            arrays[fields[0].name] = _lists(block, np.full(rows, block.shape[1]))
             continue
         # One copy joins and transposes, so that every column is contiguous and Arrow can keep it.
         matrix = np.empty((len(fields), rows), blocks[0].dtype)
@@ -114,34 +138,23 @@ def field_arrays(schema: Schema, parts: Sequence[Columns]) -> list[pa.Array]:
 
 
 def _column(field: Field, column: Array) -> pa.Array:
+    kind, _ = field_type(field)
     match field.type:
+        case "float":
+            return plain(kind, column, np.isnan(column) if field.nullable else None)
         case "int" if field.nullable:
             missing = np.isnan(column)
-            return pa.array(np.where(missing, 0, column).astype(np.int64), mask=missing)
+            return plain(kind, np.where(missing, 0, column).astype(np.int64), missing)
         case "bool":
-            return pa.array(column > 0, mask=column < 0)
+            return plain(kind, column > 0, column < 0)
         case "category":
-            codes = pa.array(column, mask=column < 0)
-            return pa.DictionaryArray.from_arrays(codes, [*(field.categories or ()), OTHER])
+            return _coded(column, [*(field.categories or ()), OTHER], column < 0)
         case "timestamp":
-            return pa.array(column.view("datetime64[us]"), TIME)
+            return plain(kind, column, column == MISSING_TIME)
         case "text":
-            return pa.array(column, pa.string())
+            return texts(column.tolist())
         case _:
-            return pa.array(column, from_pandas=field.nullable)
-
-
-def _tensors(block: Array) -> pa.Array:
-    rows = block.shape[0]
-    flat = block.reshape(rows, -1)
-    return _lists(flat, np.full(rows, flat.shape[1]), None)
-
-
-def _lists(values: Array, lengths: Array, missing: Array | None) -> pa.Array:
-    offsets = np.zeros(len(lengths) + 1, np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    mask = None if missing is None else pa.array(missing)
-    return pa.ListArray.from_arrays(offsets, values.ravel(), mask=mask)
+            return plain(kind, column)
 
 
 def prediction_type(classes: Classes) -> pa.DataType:
@@ -173,24 +186,42 @@ def output_arrays(
         raise ValueError(f"an output does not have one row of {width} for each input row")
     values = np.concatenate(parts)
     missing = np.repeat([output is None for output in outputs], counts)
-    mask = missing if missing.any() else None
     if classes is None:
         rows = len(values)
-        return (
-            pa.array(values[:, 0].astype(np.float64), mask=mask),
-            pa.nulls(rows, PROBABILITIES),
-            pa.nulls(rows, pa.float32()),
-        )
-    known = values if mask is None else values[~missing]
+        value = plain(pa.float64(), values[:, 0].astype(np.float64), missing)
+        return value, pa.nulls(rows, PROBABILITIES), pa.nulls(rows, pa.float32())
+    probabilities = values[~missing].astype(np.float32, copy=False)
     return (
-        _predictions(classes, values.argmax(axis=1), mask),
-        _lists(known.astype(np.float32, copy=False), np.where(missing, 0, width), mask),
-        pa.array(values.max(axis=1).astype(np.float32, copy=False), mask=mask),
+        _predictions(classes, values.argmax(axis=1), missing),
+        _lists(probabilities, np.where(missing, 0, width), missing),
+        plain(pa.float32(), values.max(axis=1).astype(np.float32, copy=False), missing),
     )
 
 
-def _predictions(classes: tuple[int | str, ...], best: Array, mask: Array | None) -> pa.Array:
+def _predictions(classes: tuple[int | str, ...], best: Array, missing: Array) -> pa.Array:
     if prediction_type(classes) == LABEL:
-        codes = pa.array(best.astype(np.int32), mask=mask)
-        return pa.DictionaryArray.from_arrays(codes, [str(label) for label in classes])
-    return pa.array(np.array(classes, np.int64)[best], mask=mask)
+        return _coded(best.astype(np.int32), [str(label) for label in classes], missing)
+    return plain(pa.int64(), np.array(classes, np.int64)[best], missing)
+
+
+def _coded(codes: Array, values: Sequence[str], missing: Array | None = None) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(plain(pa.int32(), codes, missing), texts(values))
+
+
+def _lists(values: Array, lengths: Array, missing: Array | None = None) -> pa.Array:
+    """Returns the values, row after row, as a column of lists of these lengths."""
+    flat = plain(pa.from_numpy_dtype(values.dtype), values.ravel())
+    buffers = [_validity(missing), _offsets(lengths)]
+    return pa.Array.from_buffers(pa.list_(flat.type), len(lengths), buffers, children=[flat])
+
+
+def _offsets(lengths: Array) -> pa.Buffer:
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.py_buffer(offsets)
+
+
+def _validity(missing: Array | None) -> pa.Buffer | None:
+    if missing is None or not missing.any():
+        return None
+    return pa.py_buffer(np.packbits(~missing, bitorder="little"))

@@ -20,6 +20,7 @@ log takes the earliest by `timestamp`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -29,11 +30,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
 from monitoring.appender import AppendLog
-from monitoring.arrow import TIME, microseconds
+from monitoring.arrow import TIME, microseconds, plain, texts
 from monitoring.tables import read_tables, unite
 from switchyard.errors import InvalidInput, Overloaded, Problem
 
@@ -253,19 +255,24 @@ class _Report:
 
 def _batch(received: list[tuple[float, FeedbackItem]]) -> pa.RecordBatch:
     items = [item for _, item in received]
-    columns: dict[str, Any] = {
-        "request_id": [item.request_id for item in items],
-        "row": [item.row for item in items],
-        "timestamp": microseconds([moment for moment, _ in received]),
-        "event_time": [
-            item.event_time and item.event_time.astimezone(UTC).replace(tzinfo=None)
+    numbers = np.array([_number(item.actual) for item in items])
+    rewards = np.array([math.nan if item.reward is None else item.reward for item in items])
+    events = np.array(
+        [
+            item.event_time.astimezone(UTC).replace(tzinfo=None) if item.event_time else "NaT"
             for item in items
         ],
-        "actual": [_text(item.actual) for item in items],
-        "actual_number": [_number(item.actual) for item in items],
-        "reward": [item.reward for item in items],
-    }
-    arrays = [pa.array(columns[name], kind) for name, kind in COLUMNS.items()]
+        "datetime64[us]",
+    )
+    arrays = [
+        texts([item.request_id for item in items]),
+        plain(pa.int32(), np.array([item.row for item in items], np.int32)),
+        plain(TIME, microseconds([moment for moment, _ in received])),
+        plain(TIME, events, np.isnat(events)),
+        texts([_text(item.actual) for item in items]),
+        plain(pa.float64(), numbers, np.isnan(numbers)),
+        plain(pa.float64(), rewards, np.isnan(rewards)),
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(COLUMNS))
 
 
@@ -281,8 +288,8 @@ def _text(actual: str | int | float | bool | None) -> str | None:
             return str(actual)
 
 
-def _number(actual: str | int | float | bool | None) -> float | None:
-    return None if actual is None or isinstance(actual, str) else float(actual)
+def _number(actual: str | int | float | bool | None) -> float:
+    return math.nan if actual is None or isinstance(actual, str) else float(actual)
 
 
 def read(folder: Path, since: datetime | None = None) -> pa.Table:

@@ -55,6 +55,7 @@ from monitoring.arrow import (
     labels,
     microseconds,
     output_arrays,
+    plain,
     prediction_type,
     texts,
 )
@@ -214,7 +215,7 @@ class Encoder:
         ours = {
             **self._of_requests([request for batch in batches for request in batch.requests]),
             "endpoint": labels(endpoint, rows),
-            "revision": pa.array(np.repeat(np.array(revision, np.int64), rows)),
+            "revision": plain(pa.int64(), np.repeat(np.array(revision, np.int64), rows)),
             "variant": labels(variant, rows),
             "model": labels(model, rows),
             "role": labels(role, rows),
@@ -239,13 +240,13 @@ class Encoder:
         places = np.arange(rows.sum()) + np.repeat(np.array(first) - starts, rows)
         return {
             "request_id": texts(ids, rows),
-            "row": pa.array(places.astype(np.int32)),
-            "timestamp": pa.array(np.repeat(microseconds(received), rows)),
+            "row": plain(pa.int32(), places.astype(np.int32)),
+            "timestamp": plain(TIME, np.repeat(microseconds(received), rows)),
             "event_time": event_times(event, rows),
             "assigned": labels(assigned, rows),
             "assignment": labels(assignment, rows),
             "key": texts(self._hashed(keys), rows),
-            "latency_ms": pa.array(np.repeat(np.array(latency, np.float32), rows)),
+            "latency_ms": plain(pa.float32(), np.repeat(np.array(latency, np.float32), rows)),
         }
 
     def _hashed(self, keys: Sequence[str | None]) -> Sequence[str | None]:

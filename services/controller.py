@@ -31,6 +31,8 @@ ROLL_SECONDS = 5.0
 class ControllerBase:
     """Rolls closed segments of the logs into Parquet, its own and those of crashed routers."""
 
+    leaving = False
+
     def __init__(self) -> None:
         self.folder = settings.home() / "log"
         self.loops: list[asyncio.Task[None]] = []

@@ -23,11 +23,15 @@ class Health:
     Args:
         endpoints: The endpoints by name.
         links: The hosts by framework.
+
+    Attributes:
+        leaving: Whether this router has been told to stop.
     """
 
     def __init__(self, endpoints: dict[str, Endpoint], links: dict[str, HostLink]) -> None:
         self.endpoints = endpoints
         self.links = links
+        self.leaving = False
         self._was_complete = False
 
     @property
@@ -44,7 +48,7 @@ class Health:
         Not before everything is loaded and warm; after that, as long as each endpoint has a variant
         that can answer: one dead host must not take every router out of service.
         """
-        return self.complete and all(e.ready for e in self.endpoints.values())
+        return self.complete and not self.leaving and all(e.ready for e in self.endpoints.values())
 
     @property
     def alive(self) -> bool:

@@ -23,7 +23,7 @@ from bentoml._internal.context import server_context
 
 from models import runtime, store
 from models.columns import Columns
-from services.dataplane.farewell import hold_back_stop
+from services.dataplane.farewell import hold_back_stop, runs_beside
 from services.dataplane.lean import (
     JSON,
     Handler,
@@ -65,6 +65,7 @@ HOST_NAMES: dict[Framework, str] = {
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 """What anyone may ask a host over TCP."""
 
+STOP_SECONDS = 8.0
 MAX_HOP_BYTES = 256 * 2**20
 MAX_API_ROWS = 4096
 WARM_UP_ROWS = 64
@@ -83,6 +84,8 @@ class HostBase:
     framework: str
     plan: Host
     variants: dict[str, VariantSpec]
+
+    leaving = False
 
     def __init__(self) -> None:
         self.loaded: dict[str, runtime.Model] = {}
@@ -123,6 +126,10 @@ class HostBase:
         if self.plan.gpu_required:
             raise SwitchyardError(f"{message} The plan says gpu_required, so the host stops.")
         logger.warning(message)
+
+    def is_needed(self, server: object) -> bool:
+        """Whether a stop has to wait for calls in flight, or for a router that may call yet."""
+        return self.calls > 0 or runs_beside(ROUTER_NAME)
 
     def lean_route(self, scope: Scope) -> Handler | None:
         """Returns the handler of a request.
@@ -228,7 +235,7 @@ def make_host(framework: Framework, plan: Host, variants: dict[str, VariantSpec]
     name = HOST_NAMES[framework]
 
     async def on_start(self: HostBase) -> None:
-        hold_back_stop(ROUTER_NAME, lambda: self.calls > 0)
+        hold_back_stop(self.is_needed, STOP_SECONDS)
 
     body: dict[str, Any] = {
         "__doc__": f"Runs the {framework} models.",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from services.traffic import split
 from switchyard.errors import Conflict
 from switchyard.plan import Endpoint
-from switchyard.state import Revision, State
+from switchyard.records import Revision, iso, utc_now
+from switchyard.state import State
 
 __all__ = ["current"]
 
@@ -59,7 +58,7 @@ def _follow(name: str, settings: Endpoint, latest: Revision | None) -> Revision:
     return Revision(
         endpoint=name,
         number=1 if latest is None else latest.number + 1,
-        created=datetime.now(UTC).isoformat(),
+        created=iso(utc_now()),
         who=BY_PLAN,
         reason="as the plan says",
         shares=shares,

@@ -22,6 +22,7 @@ from monitoring.metrics import Metrics
 from services import revisions
 from services.admin.auth import Gate
 from services.dataplane.endpoint import JSON, Endpoint
+from services.dataplane.farewell import hold_back_stop
 from services.dataplane.front import Front, render
 from services.dataplane.hop import Address, HopClient
 from services.dataplane.lean import (
@@ -50,6 +51,7 @@ logger = logging.getLogger("switchyard.router")
 
 FOLD_SECONDS = 1.0
 PROBE_SECONDS = 0.5
+DRAIN_SECONDS = 1.0
 
 
 class Prediction(BaseModel):
@@ -103,6 +105,7 @@ class RouterBase:
         self.gate = Gate(self.plan.auth, settings.admin_token(), state)
         self.front = Front(self.endpoints, self.plan.default_endpoint, self.gate, self.feedback_log)
         self.health = Health(self.endpoints, self.links)
+        self.leaving = False
         self.loops: list[asyncio.Task[None]] = []
         self._routes: dict[str, tuple[str, Handler]] = {
             "/predict": ("POST", self.front.predict),
@@ -137,6 +140,16 @@ class RouterBase:
         loops = [self._settle(), every(FOLD_SECONDS, self.metrics.fold)]
         loops += [every(PROBE_SECONDS, link.probe) for link in self.links.values()]
         self.loops = [asyncio.create_task(loop) for loop in loops]
+        hold_back_stop(self.is_needed, DRAIN_SECONDS)
+
+    def is_needed(self, server: Any) -> bool:
+        """Whether a stop has to wait; called first when the stop comes.
+
+        From then on every answer closes its connection, so that callers learn of the stop from an
+        answer and not from a connection that was closed under their next request.
+        """
+        self.leaving = self.health.leaving = True
+        return bool(server.server_state.connections)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

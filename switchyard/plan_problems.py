@@ -48,8 +48,13 @@ def first_problem(error: ValidationError, path: Path, lines: Lines) -> str:
     """Returns one sentence on the problem that stands first in the file."""
     problems = map(_place_and_problem, error.errors())
     place, problem = min(problems, key=lambda found: lines(found[0]))
-    key = ".".join(map(str, place)) or "the plan"
+    key = ".".join(map(_printable, place)) or "the plan"
     return f"{path}, line {lines(place)}: {key} {problem}."
+
+
+def _printable(key: Key) -> str:
+    text = str(key)
+    return text if text.isprintable() else repr(text)
 
 
 def _place_and_problem(error: ErrorDetails) -> tuple[tuple[Key, ...], str]:

@@ -67,7 +67,8 @@ def read(path: Path) -> tuple[Any, Lines]:
         problem = f"the character {chr(error.character)!r} is not allowed in YAML"
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line, problem = mark.line + 1 if mark else 1, f"this is not YAML: {error.problem}"
+        line = mark.line + 1 if mark else 1
+        problem = f"this is not YAML: {' '.join(str(error.problem).split())}"
     raise YamlProblem(f"{path}, line {line}: {problem}.")
 
 

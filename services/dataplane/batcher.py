@@ -258,8 +258,6 @@ class Batcher(Generic[In, Out]):
             parts[0].reject([Problem(error.message, row=parts[0].first_row)])
             return
         for part in parts:
-            if part.future.done():
-                continue
             if part.rows == 1:
                 self._suspects.append(part)
             else:

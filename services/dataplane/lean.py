@@ -27,7 +27,13 @@ JSON = (b"content-type", b"application/json")
 
 
 class Routed(Protocol):
-    """A service instance that answers some routes itself."""
+    """A service instance that answers some routes itself.
+
+    Attributes:
+        leaving: Whether it has been told to stop, so that answers should close their connections.
+    """
+
+    leaving: bool
 
     def lean_route(self, scope: Scope) -> Handler | None:
         """Returns the handler of a request, or None to leave it to BentoML."""
@@ -63,12 +69,25 @@ class LeanApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one ASGI connection."""
-        if scope["type"] == "http" and self.service.instance is not None:
-            handler = self.service.instance.lean_route(scope)
-            if handler is not None:
-                await handler(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        instance = self.service.instance
+        handler = None
+        if scope["type"] == "http" and instance is not None:
+            handler = instance.lean_route(scope)
+            if instance.leaving:
+                send = _closing(send)
+        await (handler or self.app)(scope, receive, send)
+
+
+def _closing(send: Send) -> Send:
+    """Returns a send whose answers close their connection."""
+
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ()), (b"connection", b"close")]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return sending
 
 
 async def read_body(receive: Receive, headers: MutableMapping[bytes, bytes], limit: int) -> bytes:

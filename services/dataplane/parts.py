@@ -160,7 +160,7 @@ class _Merge(Generic[Out]):
 
     def _count(self) -> None:
         self._missing -= 1
-        if self._missing or self._whole.future.done():
+        if self._missing:
             return
         if self._problems:
             self._whole.reject(sorted(self._problems, key=lambda problem: problem.row or 0))

@@ -151,8 +151,7 @@ def _cells(shares: Mapping[str, float]) -> dict[str, int]:
     total = fsum(shares.values())
     if abs(total - 1) > 1e-6:
         raise InvalidInput(f"The shares sum to {total:.10g}; they must sum to 1.")
-    # A share like 0.57 is a hair beside its multiple of 1/10,000, which must not count as a rest.
-    exact = {variant: round(share / total * RESOLUTION, 6) for variant, share in shares.items()}
+    exact = {variant: share / total * RESOLUTION for variant, share in shares.items()}
     cells = {variant: int(size) for variant, size in exact.items()}
     by_rest = sorted(exact, key=lambda variant: (cells[variant] - exact[variant], variant))
     for variant in by_rest[: RESOLUTION - sum(cells.values())]:

@@ -104,7 +104,7 @@ def quote(text: str) -> str:
 
 def hint(name: str, known: Iterable[str]) -> str:
     """Returns the question after the known name that is closest, or nothing if none is near."""
-    near: Sequence[str] = get_close_matches(name[:SHOWN], list(known), n=1)
+    near: Sequence[str] = get_close_matches(name[:SHOWN], list(known), n=1, cutoff=0.5)
     return f"; did you mean {quote(near[0])}?" if near else ""
 
 

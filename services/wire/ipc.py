@@ -69,7 +69,7 @@ def open_stream(body: bytes, max_rows: int) -> tuple[Any, bytes]:
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
     except SwitchyardError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, struct.error) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, struct.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInput(f"The body is not a valid Arrow IPC stream: {reason:.200}.") from None
     return batch, message
@@ -78,7 +78,9 @@ def open_stream(body: bytes, max_rows: int) -> tuple[Any, bytes]:
 @lru_cache(maxsize=256)
 def schema_of(message: bytes) -> Any:
     """Returns the `pyarrow.Schema` of a schema message; clients send the same few again."""
-    return pa.ipc.read_schema(pa.py_buffer(message))
+    schema = pa.ipc.read_schema(pa.py_buffer(message))
+    _ = schema.names  # raises if they are not UTF-8
+    return schema
 
 
 def check_text_size(lengths: Any) -> None:

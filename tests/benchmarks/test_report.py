@@ -48,12 +48,12 @@ def test_verdicts_name_measured_and_asked() -> None:
     table = report.verdict_table(
         [
             Verdict("speed", 0.39, 0.4, at_least=True),
-            Verdict("memory", 240.0, 250, at_least=False),
+            Verdict("memory", 1990.4, 2500, at_least=False),
             Verdict("growth", None, 0.05, at_least=False),
         ]
     )
     assert cells(table, "speed")[1:] == ["0.39", "≥ 0.4", "FAIL"]
-    assert cells(table, "memory")[1:] == ["240", "≤ 250", "pass"]
+    assert cells(table, "memory")[1:] == ["1,990", "≤ 2500", "pass"]
     assert cells(table, "growth")[1:] == ["-", "≤ 0.05", "not measured"]
 
 

@@ -100,3 +100,11 @@ def test_missing_trains_once_and_then_only_shows():
     assert version in second.stdout
     for word in ("digits-sklearn", "accuracy", "log loss", "0.97"):
         assert word in second.stdout
+
+
+def test_a_terminal_shows_a_bar(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes any stream for a terminal
+    result = invoke("digits", "-f", "sklearn")
+    assert result.exit_code == 0
+    assert "━" in result.stderr
+    assert "━" not in result.stdout

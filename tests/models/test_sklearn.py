@@ -7,6 +7,7 @@ import zipfile
 
 import joblib
 import numpy as np
+import psutil
 import pytest
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import (
@@ -65,12 +66,21 @@ def test_a_pipeline_with_strings_and_gaps_answers_as_it_was_fitted(
             ("words", OneHotEncoder(handle_unknown="ignore"), ["city"]),
             ("rest", "passthrough", make_column_selector(dtype_include=bool)),
         ],
-        n_jobs=2,
     )
     pipeline = make_pipeline(columns, LogisticRegression())
     pipeline.fit(people[people.city != "Kyiv"], people.member[people.city != "Kyiv"])
+    expected = pipeline.predict_proba(people)
     predict = roundtrip(pipeline, tmp_path, manifest_of, fields=mixed_fields)
-    np.testing.assert_allclose(predict(people), pipeline.predict_proba(people))
+    np.testing.assert_allclose(predict(people), expected)
+
+
+def test_a_prediction_starts_no_processes(people, tmp_path, manifest_of, mixed_fields):
+    scale = ColumnTransformer([("age", SimpleImputer(), ["age"])])
+    pipeline = make_pipeline(scale, LogisticRegression()).fit(people, people.member)
+    pipeline.set_params(columntransformer__n_jobs=2)
+    before = psutil.Process().children(recursive=True)
+    roundtrip(pipeline, tmp_path, manifest_of, fields=mixed_fields)(people)
+    assert psutil.Process().children(recursive=True) == before
 
 
 def test_histogram_boosting_with_categories_loads(people, tmp_path, manifest_of):

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from models.columns import Columns
 from models.schema import Field, Schema
+from monitoring import appender
 from monitoring.log import LoggedBatch, PredictionLog, read
 from monitoring.rows import Encoder, column_names
 from monitoring.segments import roll_closed
@@ -100,7 +101,7 @@ def test_the_fast_way_equals_the_slow_way(
 
 
 def test_a_regression_has_values_and_no_probabilities(batch: Batch, expected: Expected) -> None:
-    values = np.array([[1.5], [-2.0], [0.0]])
+    values = np.array([[0.1], [-2.0], [1e300]])
     batches = [batch((2, 1), classes=None, output=values), batch((1,), classes=None, output=None)]
     table = Encoder(batches[0].columns.schema, None, SALT).encode(batches)
     assert table.schema.field("prediction").type == pa.float64()
@@ -293,6 +294,19 @@ def test_the_queue_is_bounded_in_bytes_too(batch: Batch, open_log: OpenLog) -> N
     assert dropped == [40]
 
 
+def test_what_was_written_makes_room_for_more(
+    batch: Batch, open_log: OpenLog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(appender, "_QUEUE_BYTES", 20_000)
+    dropped: list[int] = []
+    log = open_log(dropped.append, max_rows=10, flush_seconds=0.001)
+    log.start()
+    for seed in range(12):
+        log.append(batch((4,), seed))
+        while read(folder).num_rows < 4 * (seed + 1):
+            assert dropped == []
+
+
 def test_what_comes_after_the_end_or_is_never_written_counts_as_dropped(
     batch: Batch, open_log: OpenLog, folder: Path
 ) -> None:
@@ -372,6 +386,7 @@ from pathlib import Path
 import numpy as np
 from models.columns import Columns
 from models.schema import Field, Schema
+from monitoring import appender
 from monitoring.log import LoggedBatch, LoggedRequest, PredictionLog
 
 folder, count = Path(sys.argv[1]), int(sys.argv[2])

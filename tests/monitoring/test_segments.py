@@ -1,5 +1,6 @@
 """Segments and how they become Parquet files, also when something breaks in between."""
 
+import fcntl
 import itertools
 import shutil
 import threading
@@ -234,3 +235,67 @@ def test_readers_and_rollers_beside_a_writer_see_each_row_once(
     for earlier, later in itertools.pairwise(snapshots):
         assert len(later) == len(set(later))
         assert set(earlier) <= set(later)
+
+
+def before_the_first_lock(
+    monkeypatch: pytest.MonkeyPatch, intrude: Callable[[], object]
+) -> Callable[[], bool]:
+    """Runs something between the opening of the next file and its lock; says whether it ran."""
+    flock, waiting = fcntl.flock, [intrude]
+
+    def interrupted(handle: int, operation: int) -> None:
+        if waiting:
+            waiting.pop()()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", interrupted)
+    return lambda: not waiting
+
+
+def test_a_roller_that_takes_a_new_segment_before_its_writer_takes_no_rows(
+    folder: Path, write: Callable[..., SegmentWriter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = before_the_first_lock(monkeypatch, lambda: roll_closed(folder))
+    write(rows(0)).close()
+    assert ran()
+    assert labels(folder) == numbers(3)
+
+
+def test_a_roller_that_comes_second_leaves_the_segment_alone(
+    folder: Path,
+    write: Callable[..., SegmentWriter],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write(rows(0)).close()
+    ran = before_the_first_lock(monkeypatch, lambda: roll_closed(folder))
+    assert roll_closed(folder) == 0
+    assert ran()
+    assert labels(folder) == numbers(3)
+    assert caplog.records == []
+
+
+class Stubborn:
+    """A sink that fails to flush, and then writes all the same."""
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+
+    def flush(self) -> None:
+        raise OSError("no space left")
+
+    def close(self) -> None:
+        self._sink.close()
+
+
+def test_a_batch_that_was_reported_lost_does_not_turn_up_later(
+    folder: Path, write: Callable[..., SegmentWriter]
+) -> None:
+    writer = write(rows(0))
+    writer._sink = Stubborn(writer._sink)
+    with pytest.raises(OSError, match="no space left"):
+        writer.write(rows(3))
+    writer.close()
+    assert labels(folder) == numbers(3)
+    assert roll_closed(folder) == 1
+    assert labels(folder) == numbers(3)

@@ -168,6 +168,11 @@ BAD = [
         "at most 64, and begin with a letter or digit.",
     ),
     (
+        'endpoints:\n  "a\\nb": {stable: x, variants: {x: {model: "m:1"}}}\n',
+        "line 2: endpoints.'a\\nb' is not a usable name; take letters, digits, '-' and '_', "
+        "at most 64, and begin with a letter or digit.",
+    ),
+    (
         f"endpoints:\n  {'e' * 65}: {{stable: x, variants: {{x: {{model: 'm:1'}}}}}}\n",
         f"line 2: endpoints.{'e' * 65} is not a usable name; take letters, digits, '-' and '_', "
         "at most 64, and begin with a letter or digit.",

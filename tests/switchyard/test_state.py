@@ -223,11 +223,9 @@ def test_eight_processes_may_open_a_fresh_database_at_once(url: str) -> None:
 def test_a_fresh_sqlite_file_is_never_locked_for_those_who_open_it_together(
     tmp_path: Path,
 ) -> None:
-    script = (
-        "for i in range(40):\n    State.open(url.format(i)).close()\n    step()\nprint('opened')"
-    )
+    script = "for i in range(30):\n    State.open(url.format(i)).close()\n    step()\nprint('done')"
     url = f"sqlite:///{tmp_path}/{{}}.db"
-    assert run_at_once(url, script, ["me"] * 5, steps=30) == ["me\n"] * 5
+    assert all(out.endswith("done\n") for out in run_at_once(url, script, ["x"] * 5, steps=30))
 
 
 def test_readers_go_on_while_a_writer_holds_its_turn(tmp_path: Path) -> None:

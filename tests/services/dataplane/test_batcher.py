@@ -164,15 +164,17 @@ async def test_idle_batcher_sends_in_the_next_tick_and_gathers_what_came_in_this
 @on_clock
 async def test_parts_carry_what_the_caller_needs_to_know():
     host = Host(max_rows=2, slots=1)
-    asyncio.get_running_loop().now = 5.0
+    host.submit("first")
+    await advance(5.0)
     answer = host.submit("a", rows=3, deadline=9.0)
-    await settle()
     await advance(1.0)
     await host.finish()
-    first, second = (call.parts[0] for call in host.calls)
+    await advance(1.0)
+    await host.finish()
+    first, second = (call.parts[0] for call in host.calls[1:])
     assert (first.tag, first.first_row, first.rows, first.deadline) == ("a", 0, 1, 9.0)
     assert (second.tag, second.first_row, second.rows, second.deadline) == ("a", 1, 2, 9.0)
-    assert first.queued_at == 5.0
+    assert (first.queued_at, second.queued_at) == (5.0, 6.0)
     await host.finish()
     assert await answer == ids("a", 0, 1, 2)
 
@@ -329,6 +331,17 @@ async def test_deadlines_close_together_are_swept_together():
 
 
 @on_clock
+async def test_late_comers_do_not_put_off_the_sweep():
+    host = Host()
+    answer = host.submit("a", deadline=0.005)
+    await settle()
+    for _ in range(3):
+        await advance(0.004)
+        host.submit("late", deadline=0.001).cancel()
+    assert isinstance(answer.exception(), DeadlineExceeded)
+
+
+@on_clock
 async def test_cancelled_request_is_dropped_before_it_is_sent_and_harmless_after():
     host = Host(slots=1)
     flying = host.submit("a")
@@ -380,11 +393,12 @@ async def test_poisonous_rows_fail_alone_and_are_named():
 
 @on_clock
 async def test_rows_of_an_oversize_request_are_named_by_their_place_in_it():
-    host = Host(max_rows=2, slots=1)
+    host = Host(max_rows=2, slots=3)
     host.poison = {("a", 1), ("a", 4)}
     answer = host.submit("a", rows=5)
     await settle()
-    await host.finish_all()
+    while host.open:
+        await host.finish(-1)
     with pytest.raises(ModelFailed, match="2 of 5 rows") as caught:
         await answer
     assert [problem.row for problem in caught.value.details] == [1, 4]
@@ -496,6 +510,7 @@ def test_event_loop_that_goes_down_leaves_nothing_behind():
     with asyncio.Runner(loop_factory=ClockLoop) as runner:
         host, answers = runner.run(leave())
     assert all(answer.cancelled() for answer in answers)
+    assert host.batcher.idle
     assert (host.batcher.rows_queued, host.batcher.in_flight) == (0, 0)
 
 
@@ -541,6 +556,23 @@ async def test_request_that_would_wait_too_long_is_shed_with_a_time_to_retry():
     await host.finish()
     host.submit("c")
     assert host.batcher.rows_queued == 3
+
+
+@on_clock
+async def test_wait_is_judged_by_what_batches_hold():
+    host = await experienced(0.1, max_rows=4, max_queue_seconds=0.45)
+    for _ in range(20):  # of these, only one fits in a batch
+        host.submit("a", rows=3)
+        host.submit("b", rows=3)
+        for _ in range(2):
+            await advance(0.1)
+            await host.finish()
+    host.submit("flying")
+    await settle()
+    for _ in range(4):
+        host.submit("a", rows=3)
+    with pytest.raises(Overloaded):
+        host.submit("b")
 
 
 @on_clock
@@ -593,8 +625,16 @@ class StrictHost(Host):
         self.times_sent = {}
         self.may_retry = set()
         self.erred = set()
+        self.violations = []
 
     async def send(self, parts):
+        try:
+            self.check(parts)
+        except AssertionError as violation:
+            self.violations.append(violation)
+        return await super().send(parts)
+
+    def check(self, parts):
         call = Call(parts)
         assert len(self.open) < self.batcher.slots
         assert 1 <= len(call.ids) <= self.max_rows
@@ -609,7 +649,6 @@ class StrictHost(Host):
                 assert self.times_sent[row] == 2
                 assert row in self.may_retry
                 assert call.ids == [row]
-        return await super().send(parts)
 
     async def finish(self, index=0):
         call = self.open[index]
@@ -681,6 +720,7 @@ async def test_every_caller_gets_exactly_its_own_rows(steps, max_rows, patience)
     await settle()
     await host.finish_all()
     await closing
+    assert host.violations == []
     assert (host.batcher.rows_queued, host.batcher.in_flight) == (0, 0)
     assert all(timer.cancelled() or timer.when() <= loop.time() for timer in loop.timers)
     for request, answer in enumerate(answers):

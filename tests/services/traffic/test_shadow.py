@@ -9,7 +9,7 @@ from switchyard.errors import InvalidInput
 
 VARIANTS = ["sklearn", "torch", "tensorflow", "onnx"]
 shares = st.dictionaries(st.sampled_from(VARIANTS), st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]))
-draws = st.floats(0, 1, exclude_max=True)
+draws = st.floats(0, 1, exclude_max=True) | st.sampled_from([0.1, 0.25, 0.5])
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.01, float("nan"), float("inf")])

@@ -1,4 +1,5 @@
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -101,6 +102,17 @@ def test_a_rollout_up_and_down_keeps_two_intervals():
         assert all(len(parts) <= 1 for parts in intervals.values())
 
 
+@pytest.mark.parametrize(("variants", "most"), [(2, 2), (3, 8), (5, 20)])
+def test_intervals_stay_few_over_hundreds_of_changes(variants, most):
+    rng = random.Random(1)
+    intervals = initial(dict.fromkeys(NAMES[:variants], 1 / variants))
+    for _ in range(300):
+        weights = [rng.random() for _ in intervals]
+        shares = {v: w / sum(weights) for v, w in zip(intervals, weights, strict=True)}
+        intervals = rearrange(intervals, shares)
+        assert sum(map(len, intervals.values())) <= most
+
+
 @given(st.lists(any_shares(), min_size=2, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_rearrangements_move_the_least_and_meet_the_shares(sequence):
@@ -138,7 +150,7 @@ def test_every_point_belongs_to_the_owner_of_its_cell(first, second):
     assert [assigner.draw(point) for point in GRID] == owners(intervals)
 
 
-@given(st.floats(0, 1, exclude_max=True))
+@given(st.floats(0, 1, exclude_max=True) | st.just(0.3))
 def test_draws_between_grid_points_follow_the_bounds(point):
     assigner = Assigner(initial({"a": 0.3, "b": 0.0, "c": 0.7}), "flights")
     assert assigner.draw(point) == ("a" if point < 0.3 else "c")

@@ -86,7 +86,7 @@ def check_word(kind: str, word: str) -> str:
     """
     if _WORD.fullmatch(word) is None:
         raise InvalidInput(
-            f"{word!r} cannot be a {kind}: use 1 to 63 of a-z, 0-9, '-', '_' and '.', "
+            f"{word!r} is no usable {kind}: take 1 to 63 of a-z, 0-9, '-', '_' and '.', "
             "with a letter or digit at both ends."
         )
     return word

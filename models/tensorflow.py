@@ -131,7 +131,7 @@ class _Signature:
                 f"The SavedModel has no signature {SIGNATURE!r}; save it with signatures=..., or "
                 "with export of a Keras model."
             )
-        outputs = list(signature.structured_outputs)
+        outputs = sorted(signature.structured_outputs)
         if len(outputs) != 1:
             raise ModelRefused(
                 f"The signature {SIGNATURE!r} has {len(outputs)} outputs ({', '.join(outputs)}); "

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 _QUEUE_BYTES = 128 << 20
 _STRETCH_ROWS = 20_000
-_STRETCH_BYTES = 1 << 20
+_STRETCH_BYTES = 1 << 19
 _PAUSE_SECONDS = 0.0005
 _CLOSE_SECONDS = 6.0
 _ROLL_SECONDS = 3.0
@@ -148,7 +148,9 @@ class AppendLog(ABC, Generic[T]):
         roll_closed(self._folder, kind=self.kind, seconds=_ROLL_SECONDS)
 
     def _drain(self) -> None:
-        while self._queue:
+        # Not more than waits now: what comes meanwhile makes a better batch with its successors.
+        until = self._rows_in
+        while self._queue and self._rows_out < until:
             self._store(self._take())
             self._close_segments(self._roll_seconds)
             time.sleep(_PAUSE_SECONDS)

@@ -1,8 +1,8 @@
 """Arrow arrays from what the router holds: values repeated over rows, blocks of columns, outputs.
 
 All of it is vectorised over the rows of a record batch. Arrays are put together from their buffers
-(https://arrow.apache.org/docs/format/Columnar.html), because `pyarrow.array` imports pandas: 45 MB in
-every router, and at the first request a stop of a tenth of a second and more.
+(https://arrow.apache.org/docs/format/Columnar.html), because `pyarrow.array` imports pandas: 45 MB
+in every router, and at the first request a stop of a tenth of a second and more.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def floats(
     Returns:
         The matrix as contiguous `dtype`, without a copy where it is that already.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # what overflows is noted, not warned of
         packed = np.ascontiguousarray(matrix, dtype=dtype)
     if not np.isfinite(packed).all():
         missing, infinite = np.isnan(matrix), np.isinf(matrix)
@@ -53,7 +53,7 @@ def _check_integers(fields: Sequence[Field], matrix: Array, findings: Findings) 
     """Notes nullable integers that are none, or that float64 cannot tell from their neighbours."""
     for place, field in enumerate(fields):
         if field.type == "int":
-            column = matrix[:, place]
+            column = matrix[:, place].astype(np.float64)  # float32 cannot hold the limit
             unsafe = np.isfinite(column) & ((column > SAFE) | (column < -SAFE))
             broken = np.isfinite(column) & ~unsafe & (column != np.rint(column))
             note(findings, (field,), unsafe, UNSAFE)
@@ -72,6 +72,7 @@ def integers(fields: Sequence[Field], matrix: Array, findings: Findings) -> Arra
         The matrix as contiguous int64.
     """
     if matrix.dtype.kind == "f":
+        matrix = matrix.astype(np.float64)  # float16 cannot hold the limit
         missing = np.isnan(matrix)
         infinite = np.isinf(matrix)
         large = ~infinite & ((matrix >= 2.0**63) | (matrix < -(2.0**63)))

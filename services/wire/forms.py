@@ -132,7 +132,7 @@ def _transpose(columns: dict[Any, Any], schema: Schema, max_rows: int) -> list[t
 def _depth(nested: Any) -> int:
     """Returns how many lists enclose the first innermost value."""
     depth = 0
-    while isinstance(nested, (list, tuple)) and nested:
+    while isinstance(nested, (list, tuple)):
         depth += 1
-        nested = nested[0]
+        nested = nested[0] if nested else None
     return depth

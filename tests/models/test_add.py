@@ -146,8 +146,8 @@ MLP: dict[str, Any] = {
 
 
 def test_names(refused, churn) -> None:
-    assert "'Churn' cannot be a model name" in refused(InvalidInput, "Churn", *churn)
-    assert "cannot be a alias" not in refused(InvalidInput, "churn", *churn, alias="Live")
+    assert "'Churn' is no usable model name" in refused(InvalidInput, "Churn", *churn)
+    assert "is no usable alias" in refused(InvalidInput, "churn", *churn, alias="Live")
 
 
 def test_missing_files(refused, churn, tmp_path) -> None:

@@ -52,7 +52,7 @@ def artefact(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["", "Flights", "a b", "-a", "a-", "../a", "a/b", "a:b", "a" * 64])
 def test_names_that_bentoml_would_change_or_refuse(name, manifest_of, artefact, home) -> None:
-    with pytest.raises(InvalidInput, match="cannot be a model name"):
+    with pytest.raises(InvalidInput, match="is no usable model name"):
         store.create(name, manifest_of(), artefact, REFERENCE)
     assert list(home.iterdir()) == []
 

@@ -144,10 +144,7 @@ def create(name: str, manifest: Manifest, folder: Path, reference: pd.DataFrame)
 
 
 def discard(name: str, version: str) -> None:
-    """Removes a version that was stored a moment ago and that nothing names yet.
-
-    Undoes `create` when a later step of the same command fails.
-    """
+    """Removes a version that nothing names yet: undoes `create` when a later step fails."""
     import bentoml.models
 
     bentoml.models.delete(f"{name}:{version}")
@@ -213,8 +210,8 @@ def reference(name: str, version: str) -> pd.DataFrame:
 def versions(name: str | None = None) -> list[Version]:
     """Returns all whole versions, or those of one model, by name and age.
 
-    Models of other projects in the same store, and versions that are being written, are left out;
-    one that is damaged is left out with a warning in the log.
+    Models of other projects in the same store are left out; so are versions that are there in part
+    only, damaged or being written, with a warning in the log.
     """
     found = []
     for folder in _folders(name):

@@ -252,7 +252,7 @@ class Encoder:
     def _hashed(self, keys: Sequence[str | None]) -> Sequence[str | None]:
         hashes = {
             key: hashlib.blake2b(key.encode(), key=self._salt, digest_size=16).hexdigest()
-            for key in set(keys) - {None}
+            for key in set(keys)
             if key is not None
         }
         return [hashes[key] if key is not None else None for key in keys] if hashes else keys

@@ -23,7 +23,7 @@ from models.schema import Schema
 from services.wire.arrow_columns import ReadBlock, reader, takes
 from services.wire.findings import Findings
 from services.wire.forms import find_unknown
-from services.wire.ipc import open_stream, schema_of
+from services.wire.ipc import load, scan, schema_of
 
 __all__ = ["Reader", "parse"]
 
@@ -52,9 +52,11 @@ class Reader:
                 another type, or values that do not fit.
             TooLarge: More rows than allowed.
         """
-        batch, message = open_stream(body, self.max_rows)
+        stream = scan(body, self.max_rows)
+        plan = self._plan(stream.schema)
+        batch = load(stream, self.max_rows)
         findings = Findings()
-        blocks = {name: read(batch, findings) for name, read in self._plan(message)}
+        blocks = {name: read(batch, findings) for name, read in plan}
         findings.check()
         return Columns(self.schema, blocks, batch.num_rows)
 

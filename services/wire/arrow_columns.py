@@ -191,11 +191,8 @@ def _times(field: Field, stamps: Array, findings: Findings) -> Array:
 
 
 def _texts(column: Any) -> list[str | None]:
-    """Returns a column's strings; those of a dictionary or of views may share their bytes."""
+    """Returns a column's strings; those of a dictionary share their bytes."""
     texts: list[str | None]
-    if types.is_string_view(column.type):
-        views = np.frombuffer(column.buffers()[1], np.int32)
-        check_text_size(views[::4])  # a view begins with the length of its text
     if not types.is_dictionary(column.type):
         texts = column.to_pylist()
         return texts

@@ -9,6 +9,7 @@ Arrow columnar format, its `Message.fbs`, and the FlatBuffers encoding.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -16,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from services.wire.forms import check_size
-from switchyard.errors import InvalidInput, SwitchyardError, TooLarge
+from switchyard.errors import InvalidInput, TooLarge
 
-__all__ = ["check_text_size", "open_stream", "schema_of"]
+__all__ = ["Stream", "check_text_size", "load", "scan", "schema_of"]
 
 MAX_TEXT = 2**26
 """Most bytes of text in one column when each row has its own copy."""
@@ -34,13 +35,31 @@ _HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
 _COMPRESSION, _DICTIONARY_DATA = 3, 1
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 
+DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError)
+"""What pyarrow raises on damaged streams."""
+
 _U16, _I32, _U32, _I64 = (struct.Struct(code).unpack_from for code in ("<H", "<i", "<I", "<q"))
 _PREFIX = struct.Struct("<Ii").unpack_from
 _MARKER = 0xFFFFFFFF
 
 
-def open_stream(body: bytes, max_rows: int) -> tuple[Any, bytes]:
-    """Returns all rows of a stream as one record batch, fully validated.
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream whose messages have been looked at, but not decoded.
+
+    Attributes:
+        body: All of it.
+        schema: Its schema message, for `schema_of`.
+        plain: Whether all that follows is one record batch.
+    """
+
+    body: bytes
+    schema: bytes
+    plain: bool
+
+
+def scan(body: bytes, max_rows: int) -> Stream:
+    """Looks at every message of a stream.
 
     Nothing may grow beyond the size in which it came, so compressed bodies are refused.
 
@@ -48,39 +67,64 @@ def open_stream(body: bytes, max_rows: int) -> tuple[Any, bytes]:
         body: An Arrow IPC stream.
         max_rows: Most rows of one request.
 
-    Returns:
-        A `pyarrow.RecordBatch` of 1 to `max_rows` rows, and the stream's schema for `schema_of`.
-
     Raises:
-        InvalidInput: Not such a stream, compressed, or without rows.
-        TooLarge: More rows than allowed.
+        InvalidInput: Not such a stream, or compressed.
+        TooLarge: More pieces than rows are allowed.
     """
     try:
-        message, kinds = _walk(body, 2 * max_rows + MAX_DICTIONARIES)
-        if kinds == [_SCHEMA, _BATCH]:  # no dictionaries: opening a stream takes twice as long
-            batches = [
-                pa.ipc.read_record_batch(pa.py_buffer(body)[len(message) :], schema_of(message))
-            ]
-        else:
-            batches = list(pa.ipc.open_stream(body))
-        check_size(sum(batch.num_rows for batch in batches), max_rows)
-        for batch in batches:
-            batch.validate(full=True)
-        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-    except SwitchyardError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, LookupError, struct.error) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidInput(f"The body is not a valid Arrow IPC stream: {reason:.200}.") from None
-    return batch, message
+        schema, kinds = _walk(body, 2 * max_rows + MAX_DICTIONARIES)
+    except (ValueError, IndexError, struct.error) as error:
+        raise _refusal(error) from None
+    return Stream(body, schema, kinds == [_SCHEMA, _BATCH])
 
 
 @lru_cache(maxsize=256)
 def schema_of(message: bytes) -> Any:
-    """Returns the `pyarrow.Schema` of a schema message; clients send the same few again."""
-    schema = pa.ipc.read_schema(pa.py_buffer(message))
-    _ = schema.names  # raises if they are not UTF-8
+    """Returns the `pyarrow.Schema` of a schema message; clients send the same few again.
+
+    Raises:
+        InvalidInput: It is damaged.
+    """
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(message))
+        _ = schema.names  # raises if they are not UTF-8
+    except DAMAGE as error:
+        raise _refusal(error) from None
     return schema
+
+
+def load(stream: Stream, max_rows: int) -> Any:
+    """Returns all rows of a stream as one record batch, fully validated.
+
+    Args:
+        stream: From `scan`. Its schema holds strings only in columns of their own, so that the
+            texts that share bytes can be found.
+        max_rows: Most rows of one request.
+
+    Returns:
+        A `pyarrow.RecordBatch` of 1 to `max_rows` rows.
+
+    Raises:
+        InvalidInput: Damaged, or without rows.
+        TooLarge: More rows than allowed, or texts that would fill the memory.
+    """
+    try:
+        if stream.plain:  # opening the stream as such takes twice as long
+            rest = pa.py_buffer(stream.body)[len(stream.schema) :]
+            batches = [pa.ipc.read_record_batch(rest, schema_of(stream.schema))]
+        else:
+            batches = list(pa.ipc.open_stream(stream.body))
+        check_size(sum(batch.num_rows for batch in batches), max_rows)
+        for batch in batches:
+            for place in _views_of(stream.schema):
+                column = batch.column(place)
+                column.validate()
+                views = np.frombuffer(column.buffers()[1], np.int32)
+                check_text_size(views[::4])  # a view begins with the length of its text
+            batch.validate(full=True)
+        return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+    except DAMAGE as error:
+        raise _refusal(error) from None
 
 
 def check_text_size(lengths: Any) -> None:
@@ -94,6 +138,18 @@ def check_text_size(lengths: Any) -> None:
     """
     if np.sum(lengths, dtype=np.int64) > MAX_TEXT:
         raise TooLarge(f"A column holds over {MAX_TEXT} bytes of text: send fewer rows at a time.")
+
+
+@lru_cache(maxsize=256)
+def _views_of(message: bytes) -> tuple[int, ...]:
+    """Returns the places of the columns whose texts may share bytes."""
+    kinds = enumerate(schema_of(message).types)
+    return tuple(place for place, kind in kinds if pa.types.is_string_view(kind))
+
+
+def _refusal(error: Exception) -> InvalidInput:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InvalidInput(f"The body is not a valid Arrow IPC stream: {reason:.200}.")
 
 
 def _walk(body: bytes, most: int) -> tuple[bytes, list[int]]:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring import feedback
-from monitoring.feedback import MAX_ITEMS, FeedbackItem, FeedbackLog, parse, read
+from monitoring.feedback import FeedbackItem, FeedbackLog, parse, read
+from monitoring.reports import MAX_ITEMS
 from switchyard.errors import InvalidInput, Overloaded
 
 

@@ -297,7 +297,7 @@ def test_the_queue_is_bounded_in_bytes_too(batch: Batch, open_log: OpenLog) -> N
 def test_what_was_written_makes_room_for_more(
     batch: Batch, open_log: OpenLog, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(appender, "_QUEUE_BYTES", 20_000)
+    monkeypatch.setattr(appender, "_QUEUE_BYTES", 4000)
     dropped: list[int] = []
     log = open_log(dropped.append, max_rows=10, flush_seconds=0.001)
     log.start()
@@ -433,6 +433,26 @@ def test_a_killed_writer_loses_only_what_it_had_not_flushed(
     assert sorted(map(int, after["request_id"].to_pylist())) == before == list(range(len(before)))
     assert len(before) >= rows
     assert after["x"].to_pylist() == [int(n) % 1000 for n in after["request_id"].to_pylist()]
+
+
+LEAN = (
+    WRITER
+    + """
+from monitoring.feedback import FeedbackItem, FeedbackLog
+feedback = FeedbackLog(folder, worker="w", on_drop=dropped.append)
+append(1)
+feedback.append([FeedbackItem("1", 0, 1)])
+for each in (log, feedback):
+    each._drain()
+print(sorted({"pandas", "pyarrow.parquet", "pyarrow.compute"} & set(sys.modules)), dropped)
+"""
+)
+
+
+def test_writing_imports_nothing_heavy(folder: Path, python: Callable[..., Popen[str]]) -> None:
+    output, _ = python(LEAN, folder, 0).communicate(timeout=60)
+    assert output == "[] []\n"
+    assert read(folder).num_rows == 1
 
 
 FULL_DISK = (

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from monitoring import segments
 from monitoring.segments import SegmentWriter, read_batches, roll_closed
 from monitoring.tables import read_tables
 
@@ -256,9 +257,12 @@ def test_a_roller_that_takes_a_new_segment_before_its_writer_takes_no_rows(
     folder: Path, write: Callable[..., SegmentWriter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = before_the_first_lock(monkeypatch, lambda: roll_closed(folder))
-    write(rows(0)).close()
+    writer = write(rows(0))
     assert ran()
-    assert labels(folder) == numbers(3)
+    assert roll_closed(folder) == 0
+    writer.write(rows(3))
+    writer.close()
+    assert labels(folder) == numbers(6)
 
 
 def test_a_roller_that_comes_second_leaves_the_segment_alone(
@@ -267,6 +271,7 @@ def test_a_roller_that_comes_second_leaves_the_segment_alone(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(segments, "_warn", segments.Throttle("fresh"))
     write(rows(0)).close()
     ran = before_the_first_lock(monkeypatch, lambda: roll_closed(folder))
     assert roll_closed(folder) == 0

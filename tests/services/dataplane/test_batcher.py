@@ -569,7 +569,7 @@ async def test_wait_is_judged_by_what_batches_hold():
             await host.finish()
     host.submit("flying")
     await settle()
-    for _ in range(4):
+    for _ in range(5):
         host.submit("a", rows=3)
     with pytest.raises(Overloaded):
         host.submit("b")

@@ -1,0 +1,173 @@
+"""Hosts that die and servers that are told to stop, with requests in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import httpx
+import orjson
+import pytest
+from e2e.calls import FLIGHT, flight, send_all
+from e2e.conftest import Server, wait_until
+
+from monitoring import log
+from services.dataplane.hop import Address, HopClient, HopClosed
+
+LINE = "content-type: application/json\r\n"
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Iterator[Server]:
+    own = make_server().start()
+    yield own
+    own.kill()
+
+
+class Load:
+    """Clients that ask again and again until told to stop; each finishes its last request."""
+
+    def __init__(self, port: int, body: dict[str, object], clients: int = 20) -> None:
+        self.port = port
+        self.body = orjson.dumps(body)
+        self.clients = clients
+        self.enough = threading.Event()
+        self.statuses: Counter[object] = Counter()
+        self.slowest = 0.0
+        self.request_ids: list[str] = []
+        self.thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    def __enter__(self) -> Load:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        self.enough.set()
+        self.thread.join(30)
+
+    async def _run(self) -> None:
+        client = HopClient(Address(host="127.0.0.1", port=self.port), connections=self.clients)
+        await asyncio.gather(*(self._ask(client) for _ in range(self.clients)))
+        client.close()
+
+    async def _ask(self, client: HopClient) -> None:
+        while not self.enough.is_set():
+            started = time.monotonic()
+            try:
+                reply = await client.request("POST", "/predict", self.body, LINE, timeout=15)
+            except HopClosed as error:
+                self.statuses[str(error)] += 1
+                return
+            self.slowest = max(self.slowest, time.monotonic() - started)
+            self.statuses[reply.status] += 1
+            if reply.status == 200:
+                self.request_ids.append(orjson.loads(reply.body)["request_id"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_under_load_answers_what_was_accepted(server: Server, number: int) -> None:
+    with Load(server.port, {"inputs": [FLIGHT]}) as load:
+        wait_until(lambda: load.statuses[200] > 200, "the load runs")
+        load.enough.set()  # clients end with the request that they have in flight
+        started = time.monotonic()
+        code = server.stop(number)
+        took = time.monotonic() - started
+        load.finish()
+    assert set(load.statuses) == {200}
+    assert code == 0
+    assert took < 10
+    assert sorted(log.read(server.home / "log")["request_id"].to_pylist()) == sorted(
+        load.request_ids
+    )
+
+
+def test_a_server_that_leaves_says_so_in_its_answers(server: Server) -> None:
+    """Callers with kept connections learn of the stop from an answer, not from a closed door."""
+    (router,) = server.workers("Router")
+    with httpx.Client(base_url=server.url) as client:
+        assert "connection" not in client.post("/predict", json={"inputs": [FLIGHT]}).headers
+        router.send_signal(signal.SIGTERM)
+        seen = []
+
+        def told() -> bool:
+            response = client.post("/predict", json={"inputs": [FLIGHT]})
+            seen.append(response.status_code)
+            return response.headers.get("connection") == "close"
+
+        wait_until(told, "an answer closes its connection", 5)
+    assert set(seen) == {200}
+
+
+def test_a_dead_host_takes_only_its_own_variants_down_and_comes_back(server: Server) -> None:
+    (torch,) = server.workers("TorchHost")
+    with (
+        Load(server.port, {"inputs": [FLIGHT], "variant": "torch"}, clients=5) as hit,
+        Load(server.port, {"inputs": [FLIGHT], "variant": "sklearn"}, clients=5) as others,
+    ):
+        wait_until(lambda: hit.statuses[200] > 50 < others.statuses[200], "both loads run")
+        torch.kill()
+        wait_until(lambda: hit.statuses[503] > 0, "requests to the dead host are refused")
+        assert server.status("/readyz") == 200
+        assert server.status("/livez") == 200
+        before = hit.statuses[200]
+        wait_until(lambda: hit.statuses[200] > before + 50, "the host serves again", 90)
+    assert set(hit.statuses) == {200, 503}
+    assert hit.slowest < 4  # the time limit of 2 s and a noisy machine
+    assert set(others.statuses) == {200}
+
+
+def test_a_refusal_says_what_is_away(server: Server) -> None:
+    (torch,) = server.workers("TorchHost")
+    torch.suspend()  # accepts connections and answers nothing, as while it is restarted
+    try:
+        wait_until(
+            lambda: httpx.get(f"{server.url}/health").json()["hosts"]["torch"]["up"] is False,
+            "the router notices",
+        )
+        response = httpx.post(
+            f"{server.url}/predict", json={"inputs": [FLIGHT], "variant": "torch"}
+        )
+        assert response.status_code == 503
+        assert int(response.headers["retry-after"]) >= 1
+        assert response.json()["code"] == "not_ready"
+        assert "torch" in response.json()["error"]
+    finally:
+        torch.resume()
+    wait_until(
+        lambda: httpx.get(f"{server.url}/health").json()["hosts"]["torch"]["up"], "it is back"
+    )
+    (reply,) = send_all(server.port, [{"inputs": [flight()], "variant": "torch"}])
+    assert reply.status == 200
+
+
+def test_a_time_limit_is_kept(server: Server) -> None:
+    (torch,) = server.workers("TorchHost")
+    torch.suspend()
+    started = time.monotonic()
+    try:
+        response = httpx.post(
+            f"{server.url}/predict",
+            json={"inputs": [FLIGHT], "variant": "torch", "timeout_ms": 100},
+        )
+    finally:
+        torch.resume()
+    assert response.status_code in (503, 504), response.text
+    assert time.monotonic() - started < 2
+
+
+def test_a_killed_router_loses_at_most_the_last_second_of_its_log(server: Server) -> None:
+    replies = send_all(server.port, ({"inputs": [flight(distance=n + 1)]} for n in range(500)))
+    ids = {orjson.loads(reply.body)["request_id"] for reply in replies}
+    folder = server.home / "log"
+    wait_until(lambda: log.read(folder).num_rows == 500, "the rows reach their segment", 10)
+    (router,) = server.workers("Router")
+    router.kill()
+    server.kill()
+    assert set(log.read(folder)["request_id"].to_pylist()) == ids

@@ -44,6 +44,8 @@ def main(
     verdicts = judge(results)
     console.print(report.figures(results, LEVELS))
     console.print(report.verdict_table(verdicts))
+    if warning := report.busy(before):
+        console.print(warning)
     console.print(f"All rounds: {report.write(RESULTS, before, results, verdicts)}")
     if any(verdict.passed is False for verdict in verdicts):
         raise typer.Exit(3)

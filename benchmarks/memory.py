@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
-__all__ = ["Memory", "measure"]
+__all__ = ["Memory", "measure", "service_name"]
 
 MB = 1e6
+
+_ANONYMOUS = re.compile(r"^RssAnon:\s*(\d+) kB$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Resident memory at one moment, in MB of 10^6 bytes.
+    """Resident memory, in MB of 10^6 bytes.
 
     Attributes:
         router_mb: RSS of the process that takes the requests (the largest, if it has workers).
-        total_mb: RSS of all processes added up: pages that they share count once for each, so
-            this is the strictest way to count.
-        total_pss_mb: PSS added up: shared pages are divided among all processes that map them,
-            those of other servers on the machine too, so this is the kindest.
+        router_anonymous_mb: The part of it that is no file's: what a leak makes larger, and what a
+            kernel cannot take back from an idle process.
+        total_mb: RSS of all processes added up; pages that they share count once for each.
         processes: RSS by service name.
     """
 
     router_mb: float
+    router_anonymous_mb: float
     total_mb: float
-    total_pss_mb: float
     processes: dict[str, float]
+
+    def peak(self, other: Memory) -> Memory:
+        """Returns the larger figure of each."""
+        larger = max(self, other, key=lambda memory: memory.total_mb)
+        return Memory(
+            router_mb=max(self.router_mb, other.router_mb),
+            router_anonymous_mb=max(self.router_anonymous_mb, other.router_anonymous_mb),
+            total_mb=larger.total_mb,
+            processes=larger.processes,
+        )
 
 
 def measure(pid: int) -> Memory:
@@ -38,22 +51,26 @@ def measure(pid: int) -> Memory:
     """
     root = psutil.Process(pid)
     processes: dict[str, float] = {}
-    router: list[float] = []
-    pss = 0.0
+    routers: list[psutil.Process] = []
     for process in [root, *root.children(recursive=True)]:
-        resident = process.memory_info().rss / MB
-        pss += process.memory_full_info().pss / MB
         name = service_name(process.cmdline()) or ("main" if process == root else process.name())
         if name == "Router":
-            router.append(resident)
+            routers.append(process)
         key = name if name not in processes else f"{name} (pid {process.pid})"
-        processes[key] = resident
+        processes[key] = process.memory_info().rss / MB
+    routers = routers or [root]
     return Memory(
-        router_mb=max(router, default=processes["main"]),
+        router_mb=max(process.memory_info().rss for process in routers) / MB,
+        router_anonymous_mb=max(anonymous_bytes(process.pid) for process in routers) / MB,
         total_mb=sum(processes.values()),
-        total_pss_mb=pss,
         processes=processes,
     )
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Returns the resident memory of one process that belongs to no file (`RssAnon`, proc(5))."""
+    found = _ANONYMOUS.search(Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) * 1024 if found else 0
 
 
 def service_name(cmdline: list[str]) -> str | None:

@@ -19,7 +19,7 @@ from benchmarks.results import Results
 from benchmarks.targets import TARGETS
 from benchmarks.verdicts import Verdict
 
-__all__ = ["figures", "machine", "verdict_table", "write"]
+__all__ = ["busy", "figures", "machine", "verdict_table", "write"]
 
 PACKAGES = ("bentoml", "uvicorn", "uvloop", "httptools", "orjson", "fastapi", "scikit-learn")
 
@@ -52,6 +52,17 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
 
 
 _WORDS = {True: "[green]pass[/green]", False: "[red]FAIL[/red]", None: "not measured"}
+
+
+def busy(described: dict[str, Any]) -> str | None:
+    """Returns a warning where others kept more than a quarter of the machine busy at the start."""
+    load, cores = described["load_average"][0], described["cores"]
+    if load <= cores / 4:
+        return None
+    return (
+        f"The load average was {load:.1f} on {cores} cores when the run began: other work took "
+        "part of the machine, and servers of several processes lose more by that than (a) does."
+    )
 
 
 def machine() -> dict[str, Any]:

@@ -15,22 +15,27 @@ __all__ = ["Growth", "Results"]
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Resident memory of (e)'s router before and after many requests.
+    """Memory of (e)'s router before and after many requests.
 
     Attributes:
         requests: Requests between the two moments.
-        before_mb: RSS before, in MB of 10^6 bytes.
-        after_mb: RSS after.
+        before: Memory before.
+        after: Memory after.
     """
 
     requests: int
-    before_mb: float
-    after_mb: float
+    before: Memory
+    after: Memory
 
     @property
     def share(self) -> float:
-        """Growth as a share of the memory before."""
-        return self.after_mb / self.before_mb - 1.0
+        """Growth of its RSS or of the anonymous part, the larger, as a share of the RSS before.
+
+        Pages of files come and go with the kernel's needs and could hide a leak.
+        """
+        resident = self.after.router_mb - self.before.router_mb
+        anonymous = self.after.router_anonymous_mb - self.before.router_anonymous_mb
+        return max(resident, anonymous) / self.before.router_mb
 
 
 @dataclass(slots=True)
@@ -42,7 +47,7 @@ class Results:
         fixed: By target, open-loop figures, one a round.
         batches: By kind of body (`digits json`, `digits npy`, `flights json`, `flights arrow`), 32
             rows a request, one figure a round.
-        memory: By target, at the end of the load.
+        memory: By target, the largest seen right after a figure.
         growth: Of the router of (e).
         mirrored: What (f)'s log says.
         bytes: By target, sizes of a request's and an answer's body.

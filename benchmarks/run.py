@@ -61,6 +61,9 @@ QUICK = Timing(1, 1, {1: 1, 16: 2, 64: 3}, fixed=3, batches=2, soak=10_000)
 CHECKED = 16
 """Bodies that each server must answer with 200 before it is loaded."""
 
+SOAK_WARM_S = 10
+"""Load before the first look at the router's memory, so that its pages are all in use."""
+
 Say = Callable[[str], None]
 
 
@@ -122,8 +125,6 @@ class _Run:
                     self._closed(target, connections, f"round {number + 1}")
         self._fixed()
         self._batches()
-        for target in self.targets:
-            self.results.memory[target.key] = memory.measure(self.servers[target.key].pid)
         if "e" in self.servers:
             self._soak(self.servers["e"])
 
@@ -145,6 +146,7 @@ class _Run:
         found = self._wrk(server, payload, connections, self.timing.closed[connections])
         by_level = self.results.closed.setdefault(target.key, {})
         by_level.setdefault(connections, []).append(found)
+        self._note_memory(target.key)
         self.say(
             f"{where}, {connections} connections, ({target.key}): {found.per_second:,.0f}/s, "
             f"p50 {found.p50_ms:.2f} ms, p99 {found.p99_ms:.2f} ms, {found.errors} errors"
@@ -174,6 +176,7 @@ class _Run:
         warm = openloop.drive(server.port, requests, rate, self.timing.warm)
         found = openloop.drive(server.port, requests, rate, self.timing.fixed)
         self.results.fixed.setdefault(key, []).append(found)
+        self._note_memory(key)
         self.say(
             f"{rate:,.0f}/s offered, ({key}): p50 {found.p50_ms:.2f} ms, p99 {found.p99_ms:.2f} ms "
             f"(the tool's own {found.lag_p99_ms:.2f} ms), {found.errors} errors"
@@ -195,19 +198,31 @@ class _Run:
                 server.post(payload.bodies[0], payload.content_type)
                 found = self._wrk(server, payload, BATCH_LEVEL, self.timing.batches)
                 self.results.batches.setdefault(kind, []).append(found)
+                self._note_memory(key)
                 self.say(
                     f"batches of {payload.rows}, {kind}: "
                     f"{found.per_second * payload.rows:,.0f} rows/s, {found.errors} errors"
                 )
 
+    def _note_memory(self, key: str) -> None:
+        """Looks at the memory right after load: kernels take pages back from idle processes."""
+        found = memory.measure(self.servers[key].pid)
+        self.results.memory[key] = found.peak(self.results.memory.get(key, found))
+
     def _soak(self, server: Server) -> None:
         requests = self.single["flights"].requests()
-        before, answers = memory.measure(server.pid).router_mb, 0
+        load.drive(server.port, requests, 64, SOAK_WARM_S)
+        before, answers = memory.measure(server.pid), 0
         while answers < self.timing.soak:
             found = load.drive(server.port, requests, 64, 10)
             if found.answers == 0:
                 raise BenchmarkError("(e) gave no answer within 10 s while its memory was watched.")
             answers += found.answers
-        after = memory.measure(server.pid).router_mb
-        self.results.growth = Growth(answers, before, after)
-        self.say(f"after {answers:,} requests: the router has {after:.0f} MB, before {before:.0f}")
+        self._note_memory("e")
+        growth = Growth(answers, before, memory.measure(server.pid))
+        self.results.growth = growth
+        self.say(
+            f"after {answers:,} more requests the router has {growth.after.router_mb:.0f} MB "
+            f"({growth.after.router_anonymous_mb:.0f} of them anonymous), before "
+            f"{before.router_mb:.0f} ({before.router_anonymous_mb:.0f})"
+        )

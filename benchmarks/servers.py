@@ -63,7 +63,7 @@ class Server:
         self._ended: list[psutil.Process] | None = None
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [part.format(port=self.port) for part in command.argv],
+                [part.replace("{port}", str(self.port)) for part in command.argv],
                 cwd=command.cwd,
                 env=dict(command.env),
                 stdin=subprocess.DEVNULL,

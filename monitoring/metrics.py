@@ -103,7 +103,7 @@ class Metrics:
             "requests_shed_total", "Requests refused to protect the others", ("endpoint", "reason")
         )
         self._dropped = counter(
-            "prediction_log_dropped_total", "Rows that the prediction log lost", ()
+            "prediction_log_dropped_total", "Rows that the prediction log or the feedback log lost", ()
         )
         self._variants: dict[tuple[str, str, str], VariantMetrics] = {}
         self._actives: defaultdict[str, int] = defaultdict(int)

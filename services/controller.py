@@ -9,6 +9,7 @@ from typing import Any
 import bentoml
 
 from monitoring import segments
+from monitoring.metrics import forget_dead
 from services.dataplane.lean import (
     Handler,
     LeanService,
@@ -25,7 +26,7 @@ from switchyard.errors import NotFound
 __all__ = ["CONTROLLER_NAME", "make_controller"]
 
 CONTROLLER_NAME = "Controller"
-ROLL_SECONDS = 5.0
+TIDY_SECONDS = 5.0
 
 
 class ControllerBase:
@@ -40,7 +41,8 @@ class ControllerBase:
     @bentoml.on_startup
     async def start(self) -> None:
         """Starts the schedule."""
-        self.loops = [asyncio.create_task(every(ROLL_SECONDS, self.roll))]
+        jobs = [every(TIDY_SECONDS, self.roll), every(TIDY_SECONDS, forget_dead)]
+        self.loops = [asyncio.create_task(job) for job in jobs]
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

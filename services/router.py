@@ -162,8 +162,7 @@ class RouterBase:
         for link in self.links.values():
             link.client.close()
         self.metrics.fold()
-        await asyncio.to_thread(self.log.close)
-        await asyncio.to_thread(self.feedback_log.close)
+        await asyncio.gather(*map(asyncio.to_thread, (self.log.close, self.feedback_log.close)))
 
     async def _settle(self) -> None:
         """Once all is loaded, takes it out of the garbage collector's sight.

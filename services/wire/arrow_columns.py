@@ -198,7 +198,7 @@ def _texts(column: Any) -> list[str | None]:
         return texts
     known = column.dictionary.to_pylist()
     texts = [None if index is None else known[index] for index in column.indices.to_pylist()]
-    check_text_size([len(text or "") for text in texts])
+    check_text_size(sum(map(len, filter(None, texts))))
     return texts
 
 

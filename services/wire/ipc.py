@@ -120,23 +120,24 @@ def load(stream: Stream, max_rows: int) -> Any:
                 column = batch.column(place)
                 column.validate()
                 views = np.frombuffer(column.buffers()[1], np.int32)
-                check_text_size(views[::4])  # a view begins with the length of its text
+                lengths = views[::4]  # a view begins with the length of its text
+                check_text_size(int(lengths.sum(dtype=np.int64)))
             batch.validate(full=True)
         return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
     except DAMAGE as error:
         raise _refusal(error) from None
 
 
-def check_text_size(lengths: Any) -> None:
+def check_text_size(size: int) -> None:
     """Refuses texts that would fill the memory once each row has a copy of its own.
 
     Args:
-        lengths: Bytes of each text.
+        size: Bytes or characters of all texts of a column together.
 
     Raises:
-        TooLarge: Together they are over `MAX_TEXT`.
+        TooLarge: They are over `MAX_TEXT`.
     """
-    if np.sum(lengths, dtype=np.int64) > MAX_TEXT:
+    if size > MAX_TEXT:
         raise TooLarge(f"A column holds over {MAX_TEXT} bytes of text: send fewer rows at a time.")
 
 

@@ -43,7 +43,6 @@ __all__ = [
     "code_table",
     "converter",
     "timestamp",
-    "unknown_category",
 ]
 
 SAFE = 2**53 - 1
@@ -96,7 +95,7 @@ def code_table(categories: tuple[str, ...]) -> dict[str, int]:
     return {label: code for code, label in enumerate(categories)}
 
 
-def unknown_category(field: Field, label: str) -> str:
+def _unknown_category(field: Field, label: str) -> str:
     """Returns the sentence about an unseen category of a field that refuses them."""
     known = field.categories or ()
     named = ", ".join(quote(name) for name in known[:NAMED])
@@ -187,7 +186,7 @@ def _category(field: Field, codes: dict[str, int], value: Any) -> int:
         return code
     if field.unknown == "other":
         return len(codes)
-    raise Misfit(unknown_category(field, value))
+    raise Misfit(_unknown_category(field, value))
 
 
 def timestamp(value: Any) -> int:

@@ -57,6 +57,11 @@ def test_verdicts_name_measured_and_asked() -> None:
     assert cells(table, "growth")[1:] == ["-", "≤ 0.05", "not measured"]
 
 
+def test_a_busy_machine_is_pointed_out() -> None:
+    assert report.busy({"load_average": (0.5, 0.1, 0.1), "cores": 2}) is None
+    assert "1.6 on 2 cores" in (report.busy({"load_average": (1.6, 0.1, 0.1), "cores": 2}) or "")
+
+
 def test_the_file_holds_every_round_and_every_verdict(tmp_path: Path) -> None:
     path = report.write(tmp_path / "new", report.machine(), RESULTS, judge(RESULTS))
     document = orjson.loads(path.read_bytes())

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.memory import service_name
 from benchmarks.targets import MODELS, TARGETS
 from switchyard import plan
 
@@ -59,10 +58,3 @@ def test_the_shadow_of_f_sees_every_request_and_answers_none(tmp_path: Path, sto
     traffic = plan.load(Path(env["SWITCHYARD_PLAN"])).endpoints["flights"].traffic
     assert traffic.shadow == {"candidate": 1.0}
     assert traffic.split == {"sklearn": 0.5, "torch": 0.3, "tensorflow": 0.2, "candidate": 0.0}
-
-
-def test_services_are_known_by_their_command_line() -> None:
-    assert service_name(["python", "-m", "worker", "--service-name", "Router", "--fd", "7"]) == (
-        "Router"
-    )
-    assert service_name(["python", "-m", "uvicorn", "app:app"]) is None

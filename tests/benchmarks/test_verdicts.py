@@ -106,13 +106,29 @@ def test_batches_are_compared_with_json_of_the_same_rows() -> None:
     assert verdict(results, "flights arrow").passed is True
 
 
+def memory(router: float, anonymous: float = 80.0, total: float = 2000.0) -> Memory:
+    return Memory(router, anonymous, total, {})
+
+
 def test_memory_is_that_of_the_flights_server() -> None:
-    results = Results(memory={"e": Memory(251.0, 2000.0, 1500.0, {})})
+    results = Results(memory={"e": memory(251.0)})
     assert verdict(results, "(e) router").passed is False
     assert verdict(results, "all processes").passed is True
 
 
+def grown(requests: int, after: Memory) -> bool | None:
+    results = Results(growth=Growth(requests, memory(100.0), after))
+    return verdict(results, "growth").passed
+
+
 def test_growth_over_fewer_requests_is_not_judged() -> None:
-    assert verdict(Results(growth=Growth(10_000, 100.0, 101.0)), "growth").passed is None
-    assert verdict(Results(growth=Growth(300_000, 100.0, 104.0)), "growth").passed is True
-    assert verdict(Results(growth=Growth(300_000, 100.0, 106.0)), "growth").passed is False
+    assert grown(10_000, memory(101.0)) is None
+
+
+def test_growth_is_judged_by_resident_memory() -> None:
+    assert grown(300_000, memory(104.0)) is True
+    assert grown(300_000, memory(106.0)) is False
+
+
+def test_growth_that_pages_of_files_hide_is_found() -> None:
+    assert grown(300_000, memory(95.0, anonymous=86.0)) is False

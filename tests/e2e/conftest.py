@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+ROUTER = "services:Router"
 START_SECONDS = 120
 STOP_SECONDS = 20
 
@@ -43,7 +45,7 @@ class Server:
 
     folder: Path
     store: Path
-    target: str = "services:Router"
+    target: str = ROUTER
     cwd: Path = ROOT
     env: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
@@ -134,10 +136,16 @@ class Server:
             raise
 
     def kill(self) -> None:
+        """Kills every process of the serve; BentoML's workers would outlive their parent."""
         assert self.process is not None
         if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            children = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.kill()
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
             self.process.wait()
+            psutil.wait_procs(children, timeout=10)
 
 
 @pytest.fixture(scope="session")
@@ -154,21 +162,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prepare(store: Path) -> Callable[[Path], Path]:
-    """Returns a function that gives a fresh SWITCHYARD_HOME the aliases of the trained models."""
-
-    def run(home: Path) -> Path:
-        env = {**os.environ, "BENTOML_HOME": str(store), "SWITCHYARD_HOME": str(home)}
-        command = [sys.executable, "-c", "from cli.main import main; main()", "train", "--missing"]
-        subprocess.run(command, cwd=ROOT, env=env, check=True, timeout=400)
-        return home
-
-    return run
+def state(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state database that knows the aliases of the trained models."""
+    home = tmp_path_factory.mktemp("home")
+    env = {**os.environ, "BENTOML_HOME": str(store), "SWITCHYARD_HOME": str(home)}
+    command = [sys.executable, "-c", "from cli.main import main; main()", "train", "--missing"]
+    subprocess.run(command, cwd=ROOT, env=env, check=True, timeout=400)
+    return home / "state.db"
 
 
 @pytest.fixture(scope="session")
 def make_server(
-    store: Path, prepare: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
+    store: Path, state: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Server]]:
     """Returns a function that makes servers; all are ended with the session."""
     made: list[Server] = []
@@ -177,7 +182,8 @@ def make_server(
         folder = settings.pop("folder", None) or tmp_path_factory.mktemp("server")
         plan = settings.pop("plan", None)
         server = Server(folder=folder, store=store, **settings)
-        prepare(server.home)
+        server.home.mkdir(exist_ok=True)
+        shutil.copy(state, server.home)
         if plan is not None:
             (folder / "switchyard.yaml").write_text(plan)
             server.env.setdefault("SWITCHYARD_PLAN", str(folder / "switchyard.yaml"))

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from benchmarks import memory
+from benchmarks.memory import Memory
+
+
+def test_services_are_known_by_their_command_line() -> None:
+    command = ["python", "-m", "worker", "--service-name", "Router", "--fd", "7"]
+    assert memory.service_name(command) == "Router"
+    assert memory.service_name(["python", "-m", "uvicorn", "app:app"]) is None
+
+
+def test_a_server_is_all_its_processes() -> None:
+    command = [sys.executable, "-c", "print(flush=True); input()", "--service-name", "Router"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        found = memory.measure(os.getpid())
+        child.communicate(b"\n")
+    assert found.router_mb == found.processes["Router"]
+    assert found.total_mb >= found.processes["main"] + found.processes["Router"]
+    assert 0 < found.router_anonymous_mb < found.router_mb
+
+
+def test_anonymous_memory_is_what_a_process_fills() -> None:
+    before = memory.anonymous_bytes(os.getpid())
+    filled = np.ones(50_000_000, dtype=np.uint8)
+    assert memory.anonymous_bytes(os.getpid()) - before > 0.9 * filled.nbytes
+
+
+def test_peak_takes_the_larger_of_each() -> None:
+    one = Memory(200.0, 90.0, 1000.0, {"Router": 200.0})
+    other = Memory(150.0, 100.0, 1200.0, {"Router": 150.0})
+    assert one.peak(other) == Memory(200.0, 100.0, 1200.0, {"Router": 150.0})

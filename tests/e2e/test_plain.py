@@ -1,0 +1,74 @@
+"""The lean way answers what BentoML's own way answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from e2e.calls import digits, flight, flights
+from e2e.conftest import ROOT, Server
+from e2e.test_predict import BAD
+
+VALID: list[dict[str, Any]] = [
+    {"inputs": [flight()], "variant": "torch"},
+    {"inputs": flights(7), "variant": "sklearn", "key": "a"},
+    {"inputs": {k: [v, v] for k, v in flight().items()}, "variant": "tensorflow"},
+    {"inputs": [list(flight().values())], "variant": "sklearn", "timeout_ms": 1500},
+    {"inputs": digits(3).tolist(), "endpoint": "digits", "variant": "torch"},
+    {"inputs": [flight(), flight(origin="LAX")], "variant": "torch", "on_error": "row"},
+    {"inputs": [flight()], "key": "sticky"},
+]
+
+
+@pytest.fixture(scope="module")
+def plain(make_server: Callable[..., Server]) -> Server:
+    server: Server = make_server(
+        target="e2e.plain:Router", cwd=ROOT, env={"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}
+    )
+    server.launch()
+    return server
+
+
+@pytest.fixture(scope="module")
+def both(server: Server, plain: Server) -> tuple[str, str]:
+    from e2e.conftest import wait_until
+
+    def answers() -> bool:
+        try:
+            body = {"inputs": [flight()], "variant": "tensorflow"}
+            return all(
+                httpx.post(f"{plain.url}/predict", json={**body, "variant": v}).status_code == 200
+                for v in ("sklearn", "torch", "tensorflow")
+            )
+        except httpx.TransportError:
+            return False
+
+    wait_until(answers, f"the plain server is ready: {plain.said()}", 120)
+    return server.url, plain.url
+
+
+@pytest.mark.parametrize("body", VALID, ids=range(len(VALID)))
+def test_valid_requests_get_equal_answers(both: tuple[str, str], body: dict[str, Any]) -> None:
+    lean, plain = (httpx.post(f"{url}/predict", json=body) for url in both)
+    assert (lean.status_code, plain.status_code) == (200, 200), plain.text
+    ours, theirs = lean.json(), plain.json()
+    for answer in (ours, theirs):
+        del answer["request_id"], answer["latency_ms"]
+    assert ours == theirs
+    for header in ("x-switchyard-variant", "x-switchyard-model", "content-type"):
+        assert lean.headers[header] == plain.headers[header]
+
+
+@pytest.mark.parametrize("body", [b[1] for b in BAD], ids=[b[0] for b in BAD])
+def test_bad_requests_are_refused_by_both(both: tuple[str, str], body: dict[str, Any]) -> None:
+    lean, plain = (httpx.post(f"{url}/predict", json=body) for url in both)
+    assert 400 <= lean.status_code < 500
+    assert 400 <= plain.status_code < 500, plain.text
+
+
+def test_feedback_is_taken_by_both(both: tuple[str, str]) -> None:
+    for body in ({"request_id": "r", "actual": 1}, [{"request_id": "r", "reward": 1.0}]):
+        lean, plain = (httpx.post(f"{url}/feedback", json=body) for url in both)
+        assert (lean.status_code, lean.json()) == (plain.status_code, plain.json())

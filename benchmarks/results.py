@@ -19,11 +19,13 @@ class Growth:
 
     Attributes:
         requests: Requests between the two moments.
+        errors: Refusals and socket errors among them.
         before: Memory before.
         after: Memory after.
     """
 
     requests: int
+    errors: int
     before: Memory
     after: Memory
 

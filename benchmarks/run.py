@@ -153,7 +153,14 @@ class _Run:
         )
 
     def _fixed(self) -> None:
-        """Offers each server 0.4 of its maximum; (f) as much as (e), the two in turn."""
+        """Offers each server 0.4 of its maximum; (f) as much as (e), the two in turn.
+
+        Raises:
+            BenchmarkError: A server gave no good answer at 64 connections, so has no maximum.
+        """
+        for target in self.targets:
+            if self.results.maximum(target.key) == 0:
+                raise BenchmarkError(f"({target.key}) gave no good answer at 64 connections.")
         shadowing = {"e", "f"} <= self.servers.keys()
         for target in self.targets:
             if not (shadowing and target.key in ("e", "f")):
@@ -212,14 +219,15 @@ class _Run:
     def _soak(self, server: Server) -> None:
         requests = self.single["flights"].requests()
         load.drive(server.port, requests, 64, SOAK_WARM_S)
-        before, answers = memory.measure(server.pid), 0
+        before, answers, errors = memory.measure(server.pid), 0, 0
         while answers < self.timing.soak:
             found = load.drive(server.port, requests, 64, 10)
             if found.answers == 0:
                 raise BenchmarkError("(e) gave no answer within 10 s while its memory was watched.")
             answers += found.answers
+            errors += found.errors
         self._note_memory("e")
-        growth = Growth(answers, before, memory.measure(server.pid))
+        growth = Growth(answers, errors, before, memory.measure(server.pid))
         self.results.growth = growth
         self.say(
             f"after {answers:,} more requests the router has {growth.after.router_mb:.0f} MB "

@@ -75,6 +75,8 @@ def _errors(results: Results) -> Iterator[Verdict]:
         rounds = [load for loads in results.closed.get(target, {}).values() for load in loads]
         errors = sum(load.errors for load in rounds)
         errors += sum(load.errors for load in results.fixed.get(target, []))
+        if target == "e" and results.growth is not None:
+            errors += results.growth.errors
         measured = float(errors) if rounds else None
         yield Verdict(f"({target}) non-2xx and socket errors", measured, 0, False)
 

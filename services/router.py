@@ -253,6 +253,10 @@ class RouterBase:
         return Accepted(accepted=accepted)
 
 
+RouterBase.predict.input_spec.model_config["extra"] = "forbid"  # BentoML lets unknown keys pass
+RouterBase.predict.input_spec.model_rebuild(force=True)
+
+
 def _headers(ctx: bentoml.Context) -> dict[bytes, bytes]:
     return dict(ctx.request.headers.raw)
 

@@ -116,8 +116,15 @@ def test_memory_is_that_of_the_flights_server() -> None:
     assert verdict(results, "all processes").passed is True
 
 
+def test_errors_of_the_long_load_fail_as_well() -> None:
+    growth = Growth(300_000, 1, memory(100.0), memory(100.0))
+    assert (
+        verdict(Results(closed={"e": {64: [closed()]}}, growth=growth), "(e) non-2xx").measured == 1
+    )
+
+
 def grown(requests: int, after: Memory) -> bool | None:
-    results = Results(growth=Growth(requests, memory(100.0), after))
+    results = Results(growth=Growth(requests, 0, memory(100.0), after))
     return verdict(results, "growth").passed
 
 

@@ -33,6 +33,10 @@ def test_shadows_are_logged_beside_the_answers(make_server: Callable[..., Server
 
     (torch,) = server.workers("TorchHost")
     torch.suspend()
+    wait_until(
+        lambda: httpx.get(f"{server.url}/health").json()["hosts"]["torch"]["up"] is False,
+        "the router notices",
+    )
     replies = send_all(server.port, ({"inputs": flights(1)} for _ in range(200)), at_once=8)
     assert {reply.status for reply in replies} == {200}
     torch.resume()

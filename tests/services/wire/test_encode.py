@@ -116,6 +116,7 @@ BAD_VALUES = [
     ("image", 5, "must be a list of 2 values, not the number 5"),
     ("image", [[1, 2, 3]], "must have 2 values, not 1"),
     ("image", [[1, 2, 3], [4, 5]], "at [1] must have 3 values, not 2"),
+    ("image", [[1, 2], [3, 4, 5, 6]], "at [0] must have 3 values, not 2"),
     ("image", [[1, 2, 3], [4, 5, "6"]], "at [1][2] must be a number"),
     ("image", [[1, 2, 3], [4, 5, None]], "at [1][2] must be a number, not null"),
     ("image", [[1, 2, 3], [4, 5, math.nan]], "at [1][2] is null or NaN"),

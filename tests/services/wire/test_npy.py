@@ -115,8 +115,9 @@ def test_bools_are_no_numbers(floats: Schema) -> None:
     assert "takes numbers" in refused(floats, saved(np.zeros((1, 4), bool))).message
 
 
-def test_large_unsigned_integers(numbers: Schema) -> None:
-    array = np.array([[1, 1, 2**63, 2**53, 1]], np.uint64)
+@pytest.mark.parametrize("dtype", ["<u8", ">u8", "<f4", ">f8"])
+def test_large_integers(numbers: Schema, dtype: str) -> None:
+    array = np.array([[1, 1, 2**63, 2**53, 1]], dtype)
     assert {p.field for p in refused(numbers, saved(array)).details} == {"c", "d"}
 
 
@@ -151,6 +152,16 @@ def test_any_real_dtype_and_order_gives_what_json_gives(
             assert columns.blocks[name].dtype == block.dtype
             assert columns.blocks[name].flags.c_contiguous
             assert np.array_equal(columns.blocks[name], block)
+
+
+def test_data_that_are_not_aligned_are_copied_to_where_they_are(floats: Schema) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4,)}\n"
+    for padding in range(4):
+        text = b" " * padding + header
+        start = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+        block = npy.parse(start + np.arange(4, dtype="<f4").tobytes(), floats, 8).blocks["f4"]
+        assert block.flags.aligned
+        assert block.tolist() == [[0, 1, 2, 3]]
 
 
 def test_one_row(floats: Schema) -> None:

@@ -132,6 +132,15 @@ def test_another_number_of_rows_in_one_block(batch: Columns, schema: Schema) -> 
         oip.unpack(body, length, schema)
 
 
+def test_a_block_that_is_there_twice(floats: Schema) -> None:
+    length, body = oip.pack(Encoder(floats, 8).encode([[1, 2, 3, 4]]))
+    header = orjson.loads(body[:length])
+    header["inputs"] *= 2
+    data = orjson.dumps(header)
+    with pytest.raises(InvalidInput):
+        oip.unpack(data + body[length:] * 2, len(data), floats)
+
+
 @pytest.mark.parametrize("length", [-1, 0, 1, 63, 65, 10**9])
 def test_wrong_header_length(batch: Columns, schema: Schema, length: int) -> None:
     _, body = oip.pack(batch)
@@ -154,6 +163,7 @@ def test_texts_that_are_cut_or_no_utf8(schema: Schema, batch: Columns) -> None:
         body.replace("ünï".encode(), b"\xff\xfe\xfd\xfc\xfb"),
         body.replace(b"\x05\x00\x00\x00", b"\x04\x00\x00\x00"),
         body.replace(b"\x05\x00\x00\x00", b"\x05\x00\x00\x7f"),
+        body[:-4] + b"\x01\x00\x00\x00",  # the last text, empty, claims a byte beyond the end
     ):
         assert damaged != body
         with pytest.raises(InvalidInput):

@@ -58,7 +58,7 @@ class AppendLog(ABC, Generic[T]):
         *,
         worker: str,
         max_rows: int = 200_000,
-        flush_seconds: float = 0.5,
+        flush_seconds: float = 0.25,
         roll_seconds: float = 120.0,
         roll_mb: float = 64.0,
         on_drop: Callable[[int], None],

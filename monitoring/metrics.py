@@ -103,10 +103,11 @@ class Metrics:
             "requests_shed_total", "Requests refused to protect the others", ("endpoint", "reason")
         )
         self._dropped = counter(
-            "prediction_log_dropped_total", "Rows that the prediction log or the feedback log lost", ()
+            "prediction_log_dropped_total",
+            "Rows that the prediction log or the feedback log lost",
+            (),
         )
         self._variants: dict[tuple[str, str, str], VariantMetrics] = {}
-        self._actives: defaultdict[str, int] = defaultdict(int)
         self._sheds: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     def variant(
@@ -145,9 +146,9 @@ class Metrics:
         """
         self._sheds[endpoint, reason] += n
 
-    def active(self, endpoint: str, delta: int) -> None:
-        """Counts a request in (1) or out (-1)."""
-        self._actives[endpoint] += delta
+    def active(self, endpoint: str, requests: int) -> None:
+        """Sets how many requests of an endpoint wait for their answer."""
+        self._active.labels(endpoint).set(requests)
 
     def dropped(self, n: int) -> None:
         """Counts rows that the prediction log lost; from any thread."""
@@ -157,8 +158,6 @@ class Metrics:
         """Adds what was counted since the last call to prometheus_client's values."""
         for variant in self._variants.values():
             variant.fold()
-        for endpoint, number in self._actives.items():
-            self._active.labels(endpoint).set(number)
         for (endpoint, reason), number in self._sheds.items():
             self._shed.labels(endpoint, reason).inc(number)
         self._sheds.clear()

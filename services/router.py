@@ -38,7 +38,7 @@ from services.dataplane.variant import Variant
 from services.health import Health
 from services.hosts import HOST_NAMES, ROUTER_NAME
 from services.loops import every
-from services.topology import EndpointSpec, frameworks
+from services.topology import EndpointSpec, VariantSpec, frameworks
 from services.wire import json
 from switchyard import settings
 from switchyard.errors import MethodNotAllowed, SwitchyardError
@@ -52,6 +52,7 @@ logger = logging.getLogger("switchyard.router")
 FOLD_SECONDS = 1.0
 PROBE_SECONDS = 0.5
 DRAIN_SECONDS = 1.0
+GC_ALLOCATIONS = 5_000
 
 
 class Prediction(BaseModel):
@@ -123,21 +124,23 @@ class RouterBase:
         return HostLink(framework, client, local=host.url is None)
 
     def _endpoint(self, spec: EndpointSpec, state: State) -> Endpoint:
-        variants = {
-            name: Variant(
-                spec, variant, self.links[variant.manifest.framework], self.log, self.metrics
-            )
-            for name, variant in spec.variants.items()
-        }
+        variants = {name: self._variant(spec, variant) for name, variant in spec.variants.items()}
         revision = revisions.current(spec.name, spec.settings, state)
         return Endpoint(spec, variants, revision, self.metrics)
+
+    def _variant(self, spec: EndpointSpec, variant: VariantSpec) -> Variant:
+        framework = variant.manifest.framework
+        host = self.plan.host(framework)
+        # More batches at once than the host can run would only be smaller ones.
+        slots = host.workers * host.threads
+        return Variant(spec, variant, self.links[framework], slots, self.log, self.metrics)
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Starts the logs, and the loops beside the requests."""
         self.log.start()
         self.feedback_log.start()
-        loops = [self._settle(), every(FOLD_SECONDS, self.metrics.fold)]
+        loops = [self._settle(), every(FOLD_SECONDS, self.fold)]
         loops += [every(PROBE_SECONDS, link.probe) for link in self.links.values()]
         self.loops = [asyncio.create_task(loop) for loop in loops]
         hold_back_stop(self.is_needed, DRAIN_SECONDS)
@@ -161,8 +164,14 @@ class RouterBase:
         await asyncio.gather(*self.loops, return_exceptions=True)
         for link in self.links.values():
             link.client.close()
-        self.metrics.fold()
+        self.fold()
         await asyncio.gather(*map(asyncio.to_thread, (self.log.close, self.feedback_log.close)))
+
+    def fold(self) -> None:
+        """Hands what was counted to prometheus_client."""
+        for name, endpoint in self.endpoints.items():
+            self.metrics.active(name, endpoint.active)
+        self.metrics.fold()
 
     async def _settle(self) -> None:
         """Once all is loaded, takes it out of the garbage collector's sight.
@@ -173,6 +182,7 @@ class RouterBase:
             await asyncio.sleep(0.1)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_ALLOCATIONS, 50, 100)
         logger.info("every variant is loaded and warm")
 
     def lean_route(self, scope: Scope) -> Handler | None:
@@ -225,13 +235,14 @@ class RouterBase:
             scopes = self.gate.require(headers, "predict")
             request = json.from_object({k: v for k, v in given.items() if v is not None})
             size = int(headers.get(b"content-length", b"0"))
-            answer = await self.front.answer(
-                JSON, request, headers, request_id, scopes, size, received, started
-            )
+            target = self.front.route(request, headers, size)
+            answer = await target.answer(
+                JSON, request, request_id, is_admin="admin" in scopes, received=received,
+                started=started,
+            )  # fmt: skip
         except SwitchyardError as error:
             return _refused(ctx, error, request_id)  # type: ignore[no-any-return]
-        status, named, body = render(answer, headers)
-        ctx.response.status_code = status
+        named, body = render(answer, headers)
         ctx.response.headers.update({k.decode(): v.decode() for k, v in named})
         return Response(body)  # type: ignore[return-value]
 

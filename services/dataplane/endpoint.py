@@ -48,35 +48,35 @@ class Answer:
 
     Attributes:
         request_id: Id of the request.
-        endpoint: Endpoint asked.
         variant: Variant that answered.
-        model: Its `model:version`.
         scores: Predictions of the good rows, in order.
         latency_ms: From arrival to the answer.
-        rows: Number of rows of the request, good and bad.
         good: Indices of the good rows, where the caller asked for errors by row.
         problems: What is wrong with the others.
     """
 
     request_id: str
-    endpoint: str
-    variant: str
-    model: str
+    variant: Variant
     scores: Scores
     latency_ms: float
-    rows: int
     good: list[int] | None
     problems: list[Problem]
 
+    @property
+    def rows(self) -> int:
+        """Number of rows of the request, good and bad."""
+        return self.scores.rows + len({problem.row for problem in self.problems})
+
     def json(self) -> bytes:
         """Returns the JSON body of the wire contract."""
+        variant = self.variant
         if self.good is None:
             return answer.render(
-                self.request_id, self.endpoint, self.variant, self.model, self.scores,
+                self.request_id, variant.endpoint, variant.spec.name, variant.tag, self.scores,
                 self.latency_ms,
             )  # fmt: skip
         return answer.render_by_row(
-            self.request_id, self.endpoint, self.variant, self.model, self.scores,
+            self.request_id, variant.endpoint, variant.spec.name, variant.tag, self.scores,
             self.latency_ms, self.rows, self.good, self.problems,
         )  # fmt: skip
 
@@ -98,6 +98,9 @@ class Endpoint:
         variants: Its variants by name.
         revision: The traffic in force.
         metrics: The metrics of this process.
+
+    Attributes:
+        active: Requests that wait for their answer.
     """
 
     def __init__(
@@ -115,7 +118,9 @@ class Endpoint:
         self.max_body = int(limits.max_body_mb * 2**20)
         self._max_body_mb = limits.max_body_mb
         self._timeout = limits.timeout_ms / 1000
+        self.active = 0
         self._encoder = Encoder(spec.schema, limits.max_rows)
+        self._arrow = arrow.Reader(spec.schema, limits.max_rows)
         self._max_rows = limits.max_rows
         self._assigner = Assigner(revision.intervals, salt=spec.name)
         self._mirror = Mirror(revision.shadow)
@@ -163,7 +168,7 @@ class Endpoint:
         if kind == NPY:
             return npy.parse(request.inputs, self.spec.schema, self._max_rows), None, []
         if kind == ARROW:
-            return arrow.parse(request.inputs, self.spec.schema, self._max_rows), None, []
+            return self._arrow.parse(request.inputs), None, []
         raise UnsupportedMediaType(
             f"/predict does not speak {kind or 'a body without content type'!r}; send "
             f"{JSON}, {NPY} or {ARROW}."
@@ -192,7 +197,7 @@ class Endpoint:
         Raises:
             SwitchyardError: The request is refused, or could not be answered.
         """
-        self._metrics.active(self.name, 1)
+        self.active += 1
         metrics: VariantMetrics | None = None
         ticket: Ticket | None = None
         rows = 0
@@ -207,21 +212,24 @@ class Endpoint:
             assigned, variant = self._assign(request, is_admin)
             metrics = variant.metrics
             ticket = Ticket(
-                request_id, self.revision.number, assigned,
-                "forced" if request.variant is not None else "split", request.key,
-                self._event_time(request, columns.rows, good, is_admin), received, started,
-            )  # fmt: skip
+                request_id,
+                0,
+                rows,
+                received,
+                self._event_time(request, rows, good, is_admin),
+                assigned,
+                "split" if request.variant is None else "forced",
+                request.key,
+                0.0,
+                self.revision.number,
+                started,
+            )
             timeout = self._timeout
             if request.timeout_ms is not None:
                 timeout = min(timeout, request.timeout_ms / 1000)
             deadline = asyncio.get_running_loop().time() + timeout
             scores = await variant.submit(columns, ticket, deadline)
-            ticket.latency_ms = latency_ms = (time.perf_counter() - started) * 1000
-            total = rows + len({problem.row for problem in problems})
-            reply = Answer(
-                request_id, self.name, variant.spec.name, variant.tag, scores, latency_ms, total,
-                good, problems,
-            )  # fmt: skip
+            ticket.latency_ms = (time.perf_counter() - started) * 1000
         except BaseException as error:
             status = error.code if isinstance(error, SwitchyardError) else "cancelled"
             self._count_shed(error)
@@ -229,13 +237,13 @@ class Endpoint:
                 ticket.conclude(answered=False)
             raise
         finally:
-            self._metrics.active(self.name, -1)
+            self.active -= 1
             if metrics is not None:
                 metrics.request(time.perf_counter() - started, rows, status)
         ticket.conclude(answered=True)
         if self._mirror:
             self._shadow(variant.spec.name, columns, ticket)
-        return reply
+        return Answer(request_id, variant, scores, ticket.latency_ms, good, problems)
 
     def _assign(self, request: Request, is_admin: bool) -> tuple[str, Variant]:
         """Returns the variant of the split, and the one that answers."""

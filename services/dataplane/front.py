@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import re
 import secrets
 import time
 from collections.abc import Mapping
+from math import inf
 
 import orjson
 
@@ -15,7 +17,7 @@ from monitoring import feedback
 from monitoring.feedback import FeedbackLog
 from services.admin.auth import Gate
 from services.dataplane import lean
-from services.dataplane.endpoint import JSON, NPY, Answer, Endpoint
+from services.dataplane.endpoint import ARROW, JSON, NPY, Answer, Endpoint
 from services.dataplane.lean import Receive, Scope, Send, read_body, respond, respond_error
 from services.wire import json
 from services.wire.request import Request
@@ -27,6 +29,12 @@ logger = logging.getLogger("switchyard.router")
 
 REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 NPY_HEADER = (b"content-type", NPY.encode())
+KINDS = {kind.encode(): kind for kind in (JSON, NPY, ARROW)}
+TAKEN = (
+    (b"x-switchyard-endpoint", "endpoint"),
+    (b"x-switchyard-key", "key"),
+    (b"x-switchyard-variant", "variant"),
+)
 
 Headers = Mapping[bytes, bytes]
 Header = tuple[bytes, bytes]
@@ -68,49 +76,38 @@ class Front:
             body = await read_body(receive, headers, self._max_body)
             kind = _media_type(headers)
             request = json.parse(body) if kind == JSON else Request(inputs=body)
-            answer = await self.answer(
-                kind, request, headers, request_id, scopes, len(body), received, started
-            )
-            status, content, reply = render(answer, headers)
-            await respond(send, status, content, reply)
+            endpoint = self.route(request, headers, len(body))
+            answer = await endpoint.answer(
+                kind, request, request_id, is_admin="admin" in scopes, received=received,
+                started=started,
+            )  # fmt: skip
+            content, reply = render(answer, headers)
+            # Let the other answers of the batch be rendered before the first is written: callers
+            # that wake up then find the next answers there, and need not be woken for each.
+            await asyncio.sleep(0)
+            await respond(send, 200, content, reply)
         except SwitchyardError as error:
             await respond_error(send, error, request_id)
         except ConnectionError:
             logger.debug("a client went away before its request was whole")
 
-    async def answer(
-        self,
-        kind: str,
-        request: Request,
-        headers: Headers,
-        request_id: str,
-        scopes: frozenset[str],
-        size: int,
-        received: float,
-        started: float,
-    ) -> Answer:
-        """Answers a request whose body is read.
+    def route(self, request: Request, headers: Headers, size: int) -> Endpoint:
+        """Completes a request by its headers and returns the endpoint that it is for.
 
         Args:
-            kind: Content type.
             request: The body; the headers fill what it leaves open.
             headers: Request headers, lower case.
-            request_id: Id of the request.
-            scopes: What the caller may do.
             size: Bytes of the body.
-            received: Unix seconds of arrival.
-            started: `time.perf_counter()` of arrival.
 
         Raises:
-            SwitchyardError: The request is refused, or could not be answered.
+            InvalidInput: A header cannot be read, or no endpoint is named and none is the default.
+            NotFound: There is no such endpoint.
+            TooLarge: The body is larger than the endpoint takes.
         """
         _take_headers(request, headers)
         endpoint = self._pick(request.endpoint)
         endpoint.check_size(size)
-        return await endpoint.answer(
-            kind, request, request_id, is_admin="admin" in scopes, received=received,
-            started=started,
-        )  # fmt: skip
+        return endpoint
 
     def _pick(self, name: str | None) -> Endpoint:
         name = name or self._default
@@ -169,21 +166,23 @@ class Front:
         return len(items)
 
 
-def render(answer: Answer, headers: Headers) -> tuple[int, list[Header], bytes]:
-    """Returns status, headers and body of an answer, in the form that the caller accepts."""
+def render(answer: Answer, headers: Headers) -> tuple[list[Header], bytes]:
+    """Returns headers and body of an answer, in the form that the caller accepts."""
     as_npy = NPY_HEADER[1] in headers.get(b"accept", b"")
     named = [
         NPY_HEADER if as_npy else lean.JSON,
         (b"x-request-id", answer.request_id.encode()),
-        (b"x-switchyard-variant", answer.variant.encode()),
-        (b"x-switchyard-model", answer.model.encode()),
+        *answer.variant.headers,
     ]
-    return 200, named, answer.npy() if as_npy else answer.json()
+    return named, answer.npy() if as_npy else answer.json()
 
 
 def _media_type(headers: Headers) -> str:
-    kind = headers.get(b"content-type", b"").partition(b";")[0]
-    return kind.strip().lower().decode("latin-1")
+    given = headers.get(b"content-type", b"")
+    known = KINDS.get(given)
+    if known is not None:
+        return known
+    return given.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 def _take_headers(request: Request, headers: Headers) -> None:
@@ -192,26 +191,25 @@ def _take_headers(request: Request, headers: Headers) -> None:
     Raises:
         InvalidInput: A header cannot be read.
     """
-    if request.endpoint is None:
-        request.endpoint = _text(headers, b"x-switchyard-endpoint")
-    if request.key is None:
-        request.key = _text(headers, b"x-switchyard-key")
-    if request.variant is None:
-        request.variant = _text(headers, b"x-switchyard-variant")
-    if request.timeout_ms is None and b"x-request-timeout-ms" in headers:
-        try:
-            request.timeout_ms = float(headers[b"x-request-timeout-ms"])
-        except ValueError:
-            request.timeout_ms = -1.0
-        if not 0 < request.timeout_ms < float("inf"):
-            raise InvalidInput("X-Request-Timeout-Ms must be a number of milliseconds above 0.")
+    for name, attribute in TAKEN:
+        if name in headers and getattr(request, attribute) is None:
+            setattr(request, attribute, _text(name, headers[name]))
+    if b"x-request-timeout-ms" in headers and request.timeout_ms is None:
+        request.timeout_ms = _milliseconds(headers[b"x-request-timeout-ms"])
 
 
-def _text(headers: Headers, name: bytes) -> str | None:
-    value = headers.get(name)
-    if value is None:
-        return None
+def _text(name: bytes, value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
         raise InvalidInput(f"The header {name.decode()} is not valid UTF-8.") from None
+
+
+def _milliseconds(value: bytes) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < inf:
+        raise InvalidInput("X-Request-Timeout-Ms must be a number of milliseconds above 0.")
+    return number

@@ -7,6 +7,7 @@ reaches BentoML's own application unchanged.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol
 
@@ -51,7 +52,12 @@ class LeanService(Service[Any]):
         return instance
 
     def to_asgi(self, is_main: bool = True) -> Handler:
-        """Returns BentoML's application behind the lean one."""
+        """Returns BentoML's application behind the lean one.
+
+        uvicorn's own access log is turned off by the only way that BentoML leaves, before uvicorn
+        looks whether anybody listens: it formats a line for each request, whatever the level.
+        """
+        logging.getLogger("uvicorn.access").propagate = False
         return LeanApp(self, super().to_asgi(is_main))
 
 
@@ -105,23 +111,22 @@ async def read_body(receive: Receive, headers: MutableMapping[bytes, bytes], lim
     declared = headers.get(b"content-length", b"0")
     if len(declared) > 12 or int(declared) > limit:
         raise _over(limit)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ConnectionError("the client went away")
-    body: bytes = message.get("body", b"")
-    if message.get("more_body", False):
-        parts = [body]
-        size = len(body)
-        while message.get("more_body", False):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ConnectionError("the client went away")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
-                raise _over(limit)
-        body = b"".join(parts)
-    return body
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionError("the client went away")
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+        parts.append(body)
+        size += len(body)
+        if size > limit:
+            raise _over(limit)
+    if size + len(body) > limit:
+        raise _over(limit)
+    return b"".join([*parts, body]) if parts else body
 
 
 def _over(limit: int) -> TooLarge:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,6 @@ from switchyard.errors import DeadlineExceeded, ModelFailed, NotReady, Overloade
 __all__ = ["Ticket", "Variant"]
 
 MAX_BATCH_ROWS = 256
-SLOTS = 2
 SHADOW_SECONDS = 10.0
 SHADOW_ROWS = 4096
 
@@ -32,52 +31,36 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(slots=True)
-class Ticket:
-    """One request, or its shadow, on its way through the router.
+class Ticket(LoggedRequest):
+    """One request, or its shadow, on its way through the router; in the end a row of the log.
 
     Attributes:
-        request_id: Id of the answer.
         revision: Traffic revision that assigned it.
-        assigned: Variant that the split gave.
-        assignment: How the answering variant came about: `split` or `forced`.
-        key: Sticky key, if there is one.
-        event_time: datetime64[us] (rows,) for replays, else None.
-        received: Unix seconds of arrival.
         started: `time.perf_counter()` of arrival.
-        latency_ms: From arrival to the answer; set at the end.
         concluded: Whether it has ended, well or badly.
         answered: Whether its predictions went out.
         flights: The batches that carry its rows.
     """
 
-    request_id: str
     revision: int
-    assigned: str
-    assignment: str
-    key: str | None
-    event_time: Array | None
-    received: float
     started: float
-    latency_ms: float = 0.0
     concluded: bool = False
     answered: bool = False
-    flights: list[_Flight] = field(default_factory=list)
+    flights: tuple[_Flight, ...] = ()
 
     def conclude(self, answered: bool) -> None:
         """Says how it ended; a batch is logged when the last of its requests has."""
         self.concluded = True
         self.answered = answered
-        for flight in self.flights:
+        flights, self.flights = self.flights, ()  # a flight knows its tickets: no cycle is left
+        for flight in flights:
             flight.land()
 
     def shadow(self) -> Ticket:
         """Returns the ticket of a copy that runs as shadow, starting now."""
         now = time.perf_counter()
         received = self.received + (now - self.started)
-        return Ticket(
-            self.request_id, self.revision, self.assigned, self.assignment, self.key,
-            self.event_time, received, now,
-        )  # fmt: skip
+        return replace(self, received=received, started=now, concluded=False, flights=())
 
 
 class _Flight:
@@ -101,7 +84,7 @@ class _Flight:
             if part.tag.concluded:  # its deadline passed while the host computed
                 self.land()
             else:
-                part.tag.flights.append(self)
+                part.tag.flights += (self,)
 
     def land(self) -> None:
         self.open -= 1
@@ -127,10 +110,14 @@ class Variant:
     Columns of one endpoint agree in dtype and trailing shape, so a batcher for each variant is all
     the grouping that batches need.
 
+    Attributes:
+        headers: What an answer's headers say of it.
+
     Args:
         endpoint: The endpoint.
         spec: The variant and its model version.
         link: The host that runs it.
+        slots: Batches that the host runs at the same time.
         log: The prediction log.
         metrics: The metrics of this process.
     """
@@ -140,6 +127,7 @@ class Variant:
         endpoint: EndpointSpec,
         spec: VariantSpec,
         link: HostLink,
+        slots: int,
         log: PredictionLog,
         metrics: Metrics,
     ) -> None:
@@ -147,6 +135,10 @@ class Variant:
         self.spec = spec
         self.tag = spec.tag
         self.link = link
+        self.headers = (
+            (b"x-switchyard-variant", spec.name.encode()),
+            (b"x-switchyard-model", spec.tag.encode()),
+        )
         self.metrics = metrics.variant(endpoint.name, spec.name, spec.version, endpoint.classes)
         self._shed = partial(metrics.shed, endpoint.name, "shadow")
         self._log = log
@@ -155,7 +147,7 @@ class Variant:
         self._classes = endpoint.classes
         limit = endpoint.settings.limits.max_queue_ms / 1000
         self._primary = Batcher(
-            self._send, join=Scores.concat, max_rows=MAX_BATCH_ROWS, slots=SLOTS,
+            self._send, join=Scores.concat, max_rows=MAX_BATCH_ROWS, slots=slots,
             max_queue_seconds=limit,
         )  # fmt: skip
         self._shadow = Batcher(
@@ -201,7 +193,7 @@ class Variant:
         deadline = asyncio.get_running_loop().time() + SHADOW_SECONDS
         try:
             future = self._shadow.submit(columns, ticket.shadow(), deadline)
-        except Overloaded:
+        except (Overloaded, NotReady):
             self._shed(columns.rows)
         else:
             future.add_done_callback(partial(self._mirrored, columns.rows))
@@ -249,42 +241,38 @@ class Variant:
         output: Array | None,
         parts: list[Part[Columns]],
     ) -> None:
-        requests = []
-        for part in parts:
-            t = part.tag
-            requests.append(
-                LoggedRequest(
-                    t.request_id,
-                    part.first_row,
-                    part.rows,
-                    t.received,
-                    t.event_time,
-                    t.assigned,
-                    t.assignment,
-                    t.key,
-                    t.latency_ms,
-                )  # fmt: skip
-            )
+        requests = [_logged(part) for part in parts]
         revision = parts[0].tag.revision
         self._log.append(
             LoggedBatch(
-                self.endpoint,
-                revision,
-                self.spec.name,
-                self.tag,
-                role,
-                status,
-                columns,
-                requests,
-                output,
-                self._classes,
-            )  # fmt: skip
+                endpoint=self.endpoint,
+                revision=revision,
+                variant=self.spec.name,
+                model=self.tag,
+                role=role,
+                status=status,
+                columns=columns,
+                requests=requests,
+                output=output,
+                classes=self._classes,
+            )
         )
 
     async def close(self) -> None:
         """Waits for what is queued or in flight."""
         await self._primary.close()
         await self._shadow.close()
+
+
+def _logged(part: Part[Columns]) -> LoggedRequest:
+    """Returns what the log says of a part: the request's ticket, or a copy for a piece of it."""
+    ticket: Ticket = part.tag
+    if part.rows == ticket.rows:
+        return ticket
+    times = ticket.event_time
+    if times is not None:
+        times = times[part.first_row : part.first_row + part.rows]
+    return replace(ticket, first_row=part.first_row, rows=part.rows, event_time=times)
 
 
 def _split(scores: Scores, parts: list[Part[Columns]]) -> list[Scores]:

@@ -119,19 +119,20 @@ class _Floats:
 
 
 def _integers(width: int, flat: Sequence[Any], rows: int) -> Array:
+    return _array("i8", _whole(flat), rows, width)
+
+
+def _whole(flat: Sequence[Any]) -> Sequence[int]:
+    """Returns numbers as integers; 5.0 is one, 5.5 and true are none."""
     types = set(map(type, flat))
-    if float in types:
-        whole = [int(value) for value in flat]
-        if any(map(_differs, whole, flat)):
-            raise Odd
-        flat = whole
     if not types <= _NUMBERS:
         raise Odd
-    return _array("i8", flat, rows, width)
-
-
-def _differs(whole: int, value: Any) -> bool:
-    return bool(whole != value)
+    if float not in types:
+        return flat
+    whole = [int(value) for value in flat]
+    if whole != list(flat):
+        raise Odd
+    return whole
 
 
 class _Flags:
@@ -232,8 +233,9 @@ def _tensors(shape: tuple[int, ...], dtype: str, flat: Sequence[Any], rows: int)
         if set(map(type, items)) != {list} or set(map(len, items)) != {size}:
             raise Odd
         items = list(chain.from_iterable(items))
-    allowed = {int} if dtype == "int64" else _NUMBERS
-    if not set(map(type, items)) <= allowed or not isfinite(sum(items)):
+    if dtype == "int64":
+        items = _whole(items)
+    elif not set(map(type, items)) <= _NUMBERS or not isfinite(sum(items)):
         raise Odd
     data = _struct(_TENSOR_FORMATS[dtype], rows * prod(shape)).pack(*items)
     return np.ndarray((rows, *shape), np.dtype(dtype), data)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
 from switchyard.errors import InvalidInput, Problem
 
-__all__ = ["LISTED", "Findings", "describe", "hint", "quote"]
+__all__ = ["LISTED", "Findings", "describe", "quote"]
 
 LISTED = 100
 """Problems that one answer lists; the rest are counted."""
@@ -42,6 +42,17 @@ class Findings:
             self.problems.append(
                 Problem(problem, row, None if field is None else _printable(field))
             )
+
+    def hint(self, name: str, known: Iterable[str]) -> str:
+        """Returns the question after the known name that is closest, or nothing if none is near.
+
+        The search is slow and a request may have millions of unknown names, so only the first
+        `LISTED` problems get it.
+        """
+        if self.total >= LISTED:
+            return ""
+        near = get_close_matches(name[:SHOWN], list(known), n=1, cutoff=0.5)
+        return f"; did you mean {quote(near[0])}?" if near else ""
 
     def error(self) -> InvalidInput:
         """Returns the refusal: its sentence tells the first problem and how many there are."""
@@ -100,12 +111,6 @@ def describe(value: Any) -> str:
 def quote(text: str) -> str:
     """Returns a caller's string in quotes, printable and cut to a sentence's size."""
     return repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}..."
-
-
-def hint(name: str, known: Iterable[str]) -> str:
-    """Returns the question after the known name that is closest, or nothing if none is near."""
-    near: Sequence[str] = get_close_matches(name[:SHOWN], list(known), n=1, cutoff=0.5)
-    return f"; did you mean {quote(near[0])}?" if near else ""
 
 
 def _printable(text: str) -> str:

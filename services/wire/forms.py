@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.schema import Schema
-from services.wire.findings import Findings, describe, hint, quote
+from services.wire.findings import Findings, describe, quote
 from switchyard.errors import InvalidInput, TooLarge
 
 __all__ = ["check_size", "find_unknown", "rows_of"]
@@ -82,7 +82,7 @@ def find_unknown(
     unknown = [str(name) for name in names if name not in schema.by_name]
     missing = [name for name in schema.names if name not in names]
     for name in unknown[:UNKNOWN_NAMED]:
-        findings.add(f"is not a field of this endpoint{hint(name, missing)}", row, name)
+        findings.add(f"is not a field of this endpoint{findings.hint(name, missing)}", row, name)
     if len(unknown) > UNKNOWN_NAMED:
         more = len(unknown) - UNKNOWN_NAMED
         findings.add(f"{more} more names are not fields of this endpoint", row)

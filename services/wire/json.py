@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from services.wire.findings import Findings, describe, hint
+from services.wire.findings import Findings, describe
 from services.wire.request import Request
 from switchyard.errors import InvalidInput
 
@@ -54,7 +54,7 @@ def from_object(document: Any) -> Request:
     values: dict[str, Any] = {}
     for key, value in document.items():
         if key not in KEYS:
-            near = hint(key, [name for name in KEYS if name not in document])
+            near = findings.hint(key, [name for name in KEYS if name not in document])
             findings.add(f"is not a key of a request{near}", field=key)
         elif value is not None and key != "inputs":
             problem = _CHECKS[key](value)

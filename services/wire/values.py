@@ -26,7 +26,7 @@ from math import isfinite, isinf, isnan, nan
 from typing import Any
 
 from models.schema import MISSING_TIME, Field
-from services.wire.findings import describe, hint, quote
+from services.wire.findings import describe, quote
 from services.wire.times import micros
 
 __all__ = [
@@ -95,12 +95,19 @@ def code_table(categories: tuple[str, ...]) -> dict[str, int]:
     return {label: code for code, label in enumerate(categories)}
 
 
+@lru_cache(maxsize=256)
+def _folded(categories: tuple[str, ...]) -> dict[str, str]:
+    return {label.casefold(): label for label in categories}
+
+
 def _unknown_category(field: Field, label: str) -> str:
-    """Returns the sentence about an unseen category of a field that refuses them."""
     known = field.categories or ()
     named = ", ".join(quote(name) for name in known[:NAMED])
     more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
-    return f"{quote(label)} is not a known category; known are {named}{more}{hint(label, known)}"
+    # A search for the nearest name would take milliseconds for every row of a large request.
+    meant = _folded(known).get(label.strip().casefold())
+    question = f"; did you mean {quote(meant)}?" if meant else ""
+    return f"{quote(label)} is not a known category; known are {named}{more}{question}"
 
 
 def _rule(field: Field) -> Callable[[Any], Any]:

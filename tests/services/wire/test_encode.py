@@ -99,7 +99,8 @@ BAD_VALUES = [
     ("weekend", 1, "must be true or false, not the number 1"),
     ("weekend", "true", "must be true or false"),
     ("weekend", None, "is null or NaN"),
-    ("origin", "EWX", "'EWX' is not a known category; known are 'EWR', 'JFK', 'LGA'; did you"),
+    ("origin", "EWX", "'EWX' is not a known category; known are 'EWR', 'JFK', 'LGA'"),
+    ("origin", " ewr", "known are 'EWR', 'JFK', 'LGA'; did you mean 'EWR'?"),
     ("origin", 3, "must be a string, not the number 3"),
     ("origin", None, "is null or NaN"),
     ("dest", 3, "must be a string"),
@@ -375,13 +376,20 @@ def test_event_times() -> None:
     assert event_times(texts, 1, [1]).tolist() == [moment.item()]
 
 
-@pytest.mark.parametrize("value", [5, "noon", ["2013-07-04"], ["2013-07-04", 5], [], None])
+@pytest.mark.parametrize(
+    "value", [5, "noon", ["2013-07-04"], ["2013-07-04", 5], [], None, ["2013-07-04"] * 3]
+)
 def test_bad_event_times(value: Any) -> None:
     with pytest.raises(InvalidInput, match="event_time"):
         event_times(value, 2, None)
-    if value != ["2013-07-04"]:
-        with pytest.raises(InvalidInput, match="event_time"):
-            event_times(value, 1, [1])
+
+
+def test_event_times_of_some_rows_may_be_bad_where_the_row_is() -> None:
+    assert event_times(["noon", "2013-07-04"], 1, [1]).astype(str)[0].startswith("2013-07-04")
+    with pytest.raises(InvalidInput, match="event_time"):
+        event_times(["2013-07-04", "noon"], 1, [1])
+    with pytest.raises(InvalidInput, match="event_time"):
+        event_times(["2013-07-04"], 1, [1])
 
 
 # -- both speeds agree ----------------------------------------------------------------------------

@@ -149,13 +149,12 @@ class Projection:
 
     def __init__(self, source: Schema, target: Schema) -> None:
         self.target = target
-        self.identity = (
-            source == target
-            or (all(
+        self.identity = source == target or (
+            all(
                 _same(source.layout.blocks.get(name, ()), fields)
                 for name, fields in target.layout.blocks.items()
             )
-            and source.layout.blocks.keys() == target.layout.blocks.keys())
+            and source.layout.blocks.keys() == target.layout.blocks.keys()
         )
         self._columns: dict[str, Array] = {}
         self._recodes: list[tuple[int, Array]] = []

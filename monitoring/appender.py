@@ -1,8 +1,9 @@
 """Rows from the event loop to segments: a bounded queue and one writer thread for each log.
 
-The event loop only appends to a queue. The thread builds columns and writes, in stretches of about
-a millisecond: it holds the interpreter's lock meanwhile, and a request that arrives must not wait
-long for it.
+Under load the event loop itself turns what was appended into record batches, half a millisecond's
+work at a time: done by the thread, each of the many small steps would ask the event loop for the
+interpreter's lock, which costs both several times the work itself. The thread does it for the few
+rows of a quiet time, and all writing, which needs no lock.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -27,9 +28,7 @@ __all__ = ["AppendLog"]
 T = TypeVar("T")
 
 _QUEUE_BYTES = 128 << 20
-_STRETCH_ROWS = 20_000
-_STRETCH_BYTES = 1 << 19
-_PAUSE_SECONDS = 0.0005
+_ENCODE_ROWS = 512
 _CLOSE_SECONDS = 6.0
 _ROLL_SECONDS = 3.0
 
@@ -73,9 +72,10 @@ class AppendLog(ABC, Generic[T]):
         self._log = Throttle(__name__)
         self._segments: dict[tuple[str, pa.Schema], SegmentWriter] = {}
         self._queue: deque[tuple[T, int, int]] = deque()
-        # Running totals, each written by one thread only: their differences are what waits, and
-        # neither thread ever waits for the other.
+        self._ready: deque[_Ready] = deque()
+        # Running totals, each written by one thread only: their differences are what waits.
         self._rows_in = self._bytes_in = self._rows_out = self._bytes_out = 0
+        self._rows_queued = 0  # may be off by a few: it only says when encoding is worth while
         self._closed = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{self.kind}-log", daemon=True)
@@ -129,6 +129,9 @@ class AppendLog(ABC, Generic[T]):
         self._rows_in += rows
         self._bytes_in += size
         self._queue.append((item, rows, size))
+        self._rows_queued += rows
+        if self._rows_queued >= _ENCODE_ROWS:
+            self._encode_queued()
         return True
 
     def _drop(self, rows: int) -> None:
@@ -148,49 +151,45 @@ class AppendLog(ABC, Generic[T]):
         roll_closed(self._folder, kind=self.kind, seconds=_ROLL_SECONDS)
 
     def _drain(self) -> None:
-        # Not more than waits now: what comes meanwhile makes a better batch with its successors.
-        until = self._rows_in
-        while self._queue and self._rows_out < until:
-            self._store(self._take())
-            self._close_segments(self._roll_seconds)
-            time.sleep(_PAUSE_SECONDS)
+        """Writes what waits."""
+        self._encode_queued()
+        while self._ready:
+            ready = self._ready.popleft()
+            if ready.batch is not None:
+                self._write(ready.partition, ready.batch)
+                self._close_segments(self._roll_seconds)
+            self._rows_out += ready.rows
+            self._bytes_out += ready.size
 
-    def _take(self) -> list[tuple[T, int]]:
-        """Takes a stretch of the queue: at least one item, bounded in rows and bytes."""
-        taken: list[tuple[T, int]] = []
-        rows = size = 0
-        while self._queue and rows < _STRETCH_ROWS and size < _STRETCH_BYTES:
-            item, item_rows, item_size = self._queue.popleft()
-            taken.append((item, item_rows))
-            rows += item_rows
-            size += item_size
-        self._rows_out += rows
-        self._bytes_out += size
-        return taken
-
-    def _store(self, taken: list[tuple[T, int]]) -> None:
-        groups: dict[Hashable, list[tuple[T, int]]] = {}
-        for entry in taken:
+    def _encode_queued(self) -> None:
+        """Turns what is queued into record batches, one for each group; from either thread."""
+        groups: dict[Hashable, list[tuple[T, int, int]]] = {}
+        self._rows_queued = 0
+        while True:
+            try:
+                entry = self._queue.popleft()
+            except IndexError:  # empty, or the other thread was faster
+                break
             groups.setdefault(self._group(entry[0]), []).append(entry)
         for entries in groups.values():
-            partition = self._partition(entries[0][0])
-            for batch in self._encoded(entries):
-                if batch.num_rows:
-                    self._write(partition, batch)
+            self._ready.extend(self._encoded(entries))
 
-    def _encoded(self, entries: list[tuple[T, int]]) -> Iterator[pa.RecordBatch]:
+    def _encoded(self, entries: list[tuple[T, int, int]]) -> Iterator[_Ready]:
         """Yields a group's rows; an item that cannot be encoded is lost alone."""
+        items, rows, sizes = zip(*entries, strict=True)
+        batch: pa.RecordBatch | None = None
         try:
-            batch = self._encode([item for item, _ in entries])
+            batch = self._encode(list(items))
         except Exception:
             if len(entries) > 1:
                 for entry in entries:
                     yield from self._encoded([entry])
                 return
             self._log.warning("An entry of the %s log cannot be written.", self.kind, trace=True)
-            self._drop(entries[0][1])
-        else:
-            yield batch
+            self._drop(sum(rows))
+        if batch is not None and not batch.num_rows:
+            batch = None
+        yield _Ready(self._partition(items[0]), batch, sum(rows), sum(sizes))
 
     def _write(self, partition: str, batch: pa.RecordBatch) -> None:
         key = (partition, batch.schema)
@@ -215,6 +214,15 @@ class AppendLog(ABC, Generic[T]):
                     segment.close()
                 except OSError as error:
                     self._log.warning("The log segment %s was cut short: %s", segment.path, error)
+
+
+class _Ready(NamedTuple):
+    """Rows that only wait to be written, or what is left of such that cannot be."""
+
+    partition: str
+    batch: pa.RecordBatch | None
+    rows: int
+    size: int
 
 
 def _names(worker: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = ["CONTROLLER_NAME", "make_controller"]
 
 CONTROLLER_NAME = "Controller"
 TIDY_SECONDS = 5.0
+NICE = 10  # requests come first
 
 
 class ControllerBase:
@@ -35,6 +37,7 @@ class ControllerBase:
     leaving = False
 
     def __init__(self) -> None:
+        os.nice(NICE)
         self.folder = settings.home() / "log"
         self.loops: list[asyncio.Task[None]] = []
 

@@ -137,8 +137,8 @@ def test_what_waits_to_be_folded_is_bounded(
 def test_requests_in_flight_shed_and_dropped_rows_are_counted(
     metrics: Metrics, registry: CollectorRegistry
 ) -> None:
-    for delta in (1, 1, -1):
-        metrics.active("flights", delta)
+    for requests in (1, 2, 1):
+        metrics.active("flights", requests)
     metrics.shed("flights", "queue")
     metrics.shed("flights", "shadow", 5)
     metrics.dropped(7)
@@ -180,8 +180,8 @@ from monitoring.metrics import Metrics
 assert "prometheus_client" not in sys.modules
 metrics = Metrics()
 variant = metrics.variant("flights", "torch", "abc", (0, 1))
+metrics.active("flights", int(sys.argv[1]))
 for _ in range(int(sys.argv[1])):
-    metrics.active("flights", 1)
     variant.request(0.002, 2, "ok")
     variant.batch(2, [0.001], 0.003, np.array([0.6, 0.9]), np.array([0, 1]))
 metrics.fold()

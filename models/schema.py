@@ -3,17 +3,17 @@
 A `Schema` is an ordered list of fields. A `Layout` says in which contiguous block each field's
 column lies; blocks are what the router fills, the hop carries and the host reads:
 
-| block    | dtype                 | fields                                             | missing     |
-|----------|-----------------------|----------------------------------------------------|-------------|
-| `f4`     | float32 (n, k)        | float with dtype float32                           | NaN         |
-| `f8`     | float64 (n, k)        | float with dtype float64, nullable int             | NaN         |
-| `i8`     | int64 (n, k)          | int                                                | -           |
-| `b1`     | int8 (n, k)           | bool                                               | -1          |
-| `codes`  | int32 (n, k)          | category: index into the categories; one past the  | -1          |
-|          |                       | end stands for "other"                             |             |
-| `time`   | int64 (n, k)          | timestamp: microseconds since 1970, UTC            | NaT (min)   |
-| `text`   | object (n, k)         | text                                               | None        |
-| `t:NAME` | its dtype (n, *shape) | tensor, one block each                             | -           |
+| block    | dtype                 | fields                                    | missing   |
+|----------|-----------------------|-------------------------------------------|-----------|
+| `f4`     | float32 (n, k)        | float with dtype float32                  | NaN       |
+| `f8`     | float64 (n, k)        | float with dtype float64, nullable int    | NaN       |
+| `i8`     | int64 (n, k)          | int                                       | -         |
+| `b1`     | int8 (n, k)           | bool                                      | -1        |
+| `codes`  | int32 (n, k)          | category: index into the categories; one  | -1        |
+|          |                       | past the end stands for "other"           |           |
+| `time`   | int64 (n, k)          | timestamp: microseconds since 1970, UTC   | NaT (min) |
+| `text`   | object (n, k)         | text                                      | None      |
+| `t:NAME` | its dtype (n, *shape) | tensor, one block each                    | -         |
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _QUEUE_BYTES = 128 << 20
 _ENCODE_ROWS = 512
+_ENCODE_BYTES = 1 << 20
 _CLOSE_SECONDS = 6.0
 _ROLL_SECONDS = 3.0
 
@@ -75,7 +76,8 @@ class AppendLog(ABC, Generic[T]):
         self._ready: deque[_Ready] = deque()
         # Running totals, each written by one thread only: their differences are what waits.
         self._rows_in = self._bytes_in = self._rows_out = self._bytes_out = 0
-        self._rows_queued = 0  # may be off by a few: it only says when encoding is worth while
+        # May be off by a few: they only say when encoding is worth while.
+        self._rows_queued = self._bytes_queued = 0
         self._closed = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{self.kind}-log", daemon=True)
@@ -130,7 +132,8 @@ class AppendLog(ABC, Generic[T]):
         self._bytes_in += size
         self._queue.append((item, rows, size))
         self._rows_queued += rows
-        if self._rows_queued >= _ENCODE_ROWS:
+        self._bytes_queued += size
+        if self._rows_queued >= _ENCODE_ROWS or self._bytes_queued >= _ENCODE_BYTES:
             self._encode_queued()
         return True
 
@@ -164,7 +167,7 @@ class AppendLog(ABC, Generic[T]):
     def _encode_queued(self) -> None:
         """Turns what is queued into record batches, one for each group; from either thread."""
         groups: dict[Hashable, list[tuple[T, int, int]]] = {}
-        self._rows_queued = 0
+        self._rows_queued = self._bytes_queued = 0
         while True:
             try:
                 entry = self._queue.popleft()

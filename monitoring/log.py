@@ -20,7 +20,7 @@ from monitoring.tables import read_tables, unite
 
 __all__ = ["LoggedBatch", "LoggedRequest", "PredictionLog", "read"]
 
-_REQUEST_BYTES = 1024
+_REQUEST_BYTES = 1024  # what is kept alive beside the rows themselves, roughly
 _SALT_FILE = "key.salt"
 
 

@@ -294,7 +294,8 @@ def test_health_says_what_is_loaded(http: httpx.Client) -> None:
 def test_metrics_name_the_contracts_series(http: httpx.Client) -> None:
     predict(http, inputs=[flight()], variant="sklearn")
     text = http.get("/metrics").text
-    for name in ("model_predictions_total", "model_prediction_latency_seconds", "model_queue_seconds",
+    for name in ("model_predictions_total", "model_prediction_latency_seconds",
+                 "model_queue_seconds",
                  "model_compute_seconds", "model_batch_rows", "model_confidence",
                  "model_active_requests", "model_predicted_class_total",
                  "prediction_log_dropped_total"):  # fmt: skip

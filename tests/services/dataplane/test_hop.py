@@ -75,16 +75,21 @@ def test_calls_at_the_same_time_get_their_own_answers(tmp_path: Path) -> None:
 
 
 def test_an_answer_in_pieces_and_in_chunks_is_put_together(tmp_path: Path) -> None:
-    async def pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def in_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
-        for piece in (b"HTTP/1.1 200 OK\r\ntransfer-", b"encoding: chunked\r\n\r\n3\r\nab", b"c\r\n",
-                      b"1\r\nd\r\n0\r\n\r\n"):  # fmt: skip
+        pieces = (
+            b"HTTP/1.1 200 OK\r\ntransfer-",
+            b"encoding: chunked\r\n\r\n3\r\nab",
+            b"c\r\n",
+            b"1\r\nd\r\n0\r\n\r\n",
+        )
+        for piece in pieces:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(0)
 
     async def scenario() -> None:
-        async with serving(tmp_path, pieces) as client:
+        async with serving(tmp_path, in_pieces) as client:
             assert (await client.request("POST", "/")).body == b"abcd"
 
     uvloop.run(scenario())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import re
@@ -82,9 +81,6 @@ class Front:
                 started=started,
             )  # fmt: skip
             content, reply = render(answer, headers)
-            # Let the other answers of the batch be rendered before the first is written: callers
-            # that wake up then find the next answers there, and need not be woken for each.
-            await asyncio.sleep(0)
             await respond(send, 200, content, reply)
         except SwitchyardError as error:
             await respond_error(send, error, request_id)

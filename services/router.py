@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -144,6 +145,8 @@ class RouterBase:
         loops += [every(PROBE_SECONDS, link.probe) for link in self.links.values()]
         self.loops = [asyncio.create_task(loop) for loop in loops]
         hold_back_stop(self.is_needed, DRAIN_SECONDS)
+        if "SWITCHYARD_ADMIN_TOKEN" not in os.environ:
+            logger.info("the admin token is in %s", settings.home() / "admin.token")
 
     def is_needed(self, server: Any) -> bool:
         """Whether a stop has to wait; called first when the stop comes.

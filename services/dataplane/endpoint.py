@@ -16,7 +16,7 @@ from services.dataplane.variant import Ticket, Variant
 from services.topology import EndpointSpec
 from services.traffic.shadow import Mirror
 from services.traffic.split import Assigner
-from services.wire import answer, arrow, npy
+from services.wire import answer, arrow, npy, table
 from services.wire.answer import Scores
 from services.wire.encode import Encoder, event_times
 from services.wire.request import Request
@@ -88,6 +88,17 @@ class Answer:
             full[self.good] = output
             output = full
         return npy.render(output)
+
+    def arrow(self) -> bytes:
+        """Returns one row for each row of the request as an Arrow table."""
+        about = {
+            "request_id": self.request_id,
+            "endpoint": self.variant.endpoint,
+            "variant": self.variant.spec.name,
+            "model": self.variant.tag,
+            "latency_ms": f"{self.latency_ms:.3f}",
+        }
+        return table.render(self.scores, about, self.rows, self.good)
 
 
 class Endpoint:

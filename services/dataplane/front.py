@@ -28,6 +28,7 @@ logger = logging.getLogger("switchyard.router")
 
 REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 NPY_HEADER = (b"content-type", NPY.encode())
+ARROW_HEADER = (b"content-type", ARROW.encode())
 KINDS = {kind.encode(): kind for kind in (JSON, NPY, ARROW)}
 TAKEN = (
     (b"x-switchyard-endpoint", "endpoint"),
@@ -164,13 +165,15 @@ class Front:
 
 def render(answer: Answer, headers: Headers) -> tuple[list[Header], bytes]:
     """Returns headers and body of an answer, in the form that the caller accepts."""
-    as_npy = NPY_HEADER[1] in headers.get(b"accept", b"")
-    named = [
-        NPY_HEADER if as_npy else lean.JSON,
-        (b"x-request-id", answer.request_id.encode()),
-        *answer.variant.headers,
-    ]
-    return named, answer.npy() if as_npy else answer.json()
+    accept = headers.get(b"accept", b"")
+    if NPY_HEADER[1] in accept:
+        content, body = NPY_HEADER, answer.npy()
+    elif ARROW_HEADER[1] in accept:
+        content, body = ARROW_HEADER, answer.arrow()
+    else:
+        content, body = lean.JSON, answer.json()
+    request_id = (b"x-request-id", answer.request_id.encode())
+    return [content, request_id, *answer.variant.headers], body
 
 
 def _media_type(headers: Headers) -> str:

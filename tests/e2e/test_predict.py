@@ -85,6 +85,13 @@ def test_arrow_gives_what_json_gives(http: httpx.Client) -> None:
     headers = {"content-type": ARROW, "x-switchyard-variant": "torch"}
     by_arrow = http.post("/predict", content=as_arrow(rows), headers=headers).json()
     assert by_arrow["probabilities"] == by_json["probabilities"]
+    headers["accept"] = ARROW
+    response = http.post("/predict", content=as_arrow(rows), headers=headers)
+    assert response.headers["content-type"] == ARROW
+    table = pa.ipc.open_stream(response.content).read_all()
+    assert table["prediction"].to_pylist() == by_json["predictions"]
+    np.testing.assert_allclose(table["probabilities"].to_pylist(), by_json["probabilities"])
+    assert table.schema.metadata[b"variant"] == b"torch"
 
 
 @pytest.mark.parametrize("variant", ["sklearn", "torch", "tensorflow"])

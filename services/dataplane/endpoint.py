@@ -12,7 +12,8 @@ import numpy as np
 
 from models.columns import Columns
 from monitoring.metrics import Metrics, VariantMetrics
-from services.dataplane.variant import Ticket, Variant
+from services.dataplane.ticket import Ticket
+from services.dataplane.variant import Variant
 from services.topology import EndpointSpec
 from services.traffic.shadow import Mirror
 from services.traffic.split import Assigner

@@ -4,104 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from models.columns import Columns, Projection
-from monitoring.log import LoggedBatch, LoggedRequest, PredictionLog
+from monitoring.log import LoggedBatch, PredictionLog
 from monitoring.metrics import Metrics
 from services.dataplane.batcher import Batcher, Part
 from services.dataplane.link import HostLink, infer_path
+from services.dataplane.ticket import Flight, Ticket, logged
 from services.topology import EndpointSpec, VariantSpec
 from services.wire import oip
 from services.wire.answer import Scores
 from switchyard.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded
 
-__all__ = ["Ticket", "Variant"]
+__all__ = ["Variant"]
 
 MAX_BATCH_ROWS = 256
 SHADOW_SECONDS = 10.0
 SHADOW_ROWS = 4096
+GATHER_SECONDS = 0.02
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(slots=True)
-class Ticket(LoggedRequest):
-    """One request, or its shadow, on its way through the router; in the end a row of the log.
-
-    Attributes:
-        revision: Traffic revision that assigned it.
-        started: `time.perf_counter()` of arrival.
-        concluded: Whether it has ended, well or badly.
-        answered: Whether its predictions went out.
-        flights: The batches that carry its rows.
-    """
-
-    revision: int
-    started: float
-    concluded: bool = False
-    answered: bool = False
-    flights: tuple[_Flight, ...] = ()
-
-    def conclude(self, answered: bool) -> None:
-        """Says how it ended; a batch is logged when the last of its requests has."""
-        self.concluded = True
-        self.answered = answered
-        flights, self.flights = self.flights, ()  # a flight knows its tickets: no cycle is left
-        for flight in flights:
-            flight.land()
-
-    def shadow(self) -> Ticket:
-        """Returns the ticket of a copy that runs as shadow, starting now."""
-        now = time.perf_counter()
-        received = self.received + (now - self.started)
-        return replace(self, received=received, started=now, concluded=False, flights=())
-
-
-class _Flight:
-    """A batch that the host has answered and whose requests are being answered."""
-
-    __slots__ = ("columns", "open", "output", "parts", "write")
-
-    def __init__(
-        self,
-        columns: Columns,
-        output: Array,
-        parts: list[Part[Columns]],
-        write: Callable[[Columns, Array, list[Part[Columns]]], None],
-    ) -> None:
-        self.columns = columns
-        self.output = output
-        self.parts = parts
-        self.write = write
-        self.open = len(parts)
-        for part in parts:
-            if part.tag.concluded:  # its deadline passed while the host computed
-                self.land()
-            else:
-                part.tag.flights += (self,)
-
-    def land(self) -> None:
-        self.open -= 1
-        if self.open == 0:
-            self._log()
-
-    def _log(self) -> None:
-        """Logs what was answered: in one piece where that is all of the batch."""
-        if all(part.tag.answered for part in self.parts):
-            self.write(self.columns, self.output, self.parts)
-            return
-        start = 0
-        for part in self.parts:
-            stop = start + part.rows
-            if part.tag.answered:
-                self.write(self.columns.slice(start, stop), self.output[start:stop], [part])
-            start = stop
 
 
 class Variant:
@@ -155,6 +82,9 @@ class Variant:
             max_queue_seconds=SHADOW_SECONDS,
         )  # fmt: skip
 
+        self._gathered: list[tuple[Columns, Ticket]] = []
+        self._gathered_rows = 0
+
     @property
     def ready(self) -> bool:
         """Whether its version is loaded on a host that answers."""
@@ -183,20 +113,29 @@ class Variant:
     def mirror(self, columns: Columns, ticket: Ticket) -> None:
         """Runs a copy of an answered request as shadow, if there is room for it.
 
-        A shadow is shed first: when its queue is full, its host away, or the requests of this
-        variant wait themselves.
+        Nobody waits for a shadow, so copies are gathered for a moment: few large batches cost the
+        requests beside them far less than many small ones. A shadow is shed first: when too many
+        wait, its host is away, or the requests of this variant wait themselves.
         """
-        waiting = self._shadow.rows_queued + columns.rows
+        waiting = self._gathered_rows + self._shadow.rows_queued + columns.rows
         if not self.ready or waiting > SHADOW_ROWS or self._primary.rows_queued > MAX_BATCH_ROWS:
             self._shed(columns.rows)
             return
+        if not self._gathered:
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._send_gathered)
+        self._gathered.append((columns, ticket))
+        self._gathered_rows += columns.rows
+
+    def _send_gathered(self) -> None:
+        gathered, self._gathered, self._gathered_rows = self._gathered, [], 0
         deadline = asyncio.get_running_loop().time() + SHADOW_SECONDS
-        try:
-            future = self._shadow.submit(columns, ticket.shadow(), deadline)
-        except (Overloaded, NotReady):
-            self._shed(columns.rows)
-        else:
-            future.add_done_callback(partial(self._mirrored, columns.rows))
+        for columns, ticket in gathered:
+            try:
+                future = self._shadow.submit(columns, ticket.shadow(), deadline)
+            except (Overloaded, NotReady):
+                self._shed(columns.rows)
+            else:
+                future.add_done_callback(partial(self._mirrored, columns.rows))
 
     def _mirrored(self, rows: int, future: asyncio.Future[Scores]) -> None:
         """Counts a shadow that was dropped; one whose model failed stands in the log."""
@@ -205,7 +144,7 @@ class Variant:
 
     async def _send(self, parts: list[Part[Columns]]) -> Sequence[Scores]:
         columns, scores = await self._run(parts)
-        _Flight(columns, scores.output, parts, partial(self._write, "primary", "ok"))
+        Flight(columns, scores.output, parts, partial(self._write, "primary", "ok"))
         return _split(scores, parts)
 
     async def _send_shadow(self, parts: list[Part[Columns]]) -> Sequence[Scores]:
@@ -241,7 +180,7 @@ class Variant:
         output: Array | None,
         parts: list[Part[Columns]],
     ) -> None:
-        requests = [_logged(part) for part in parts]
+        requests = [logged(part) for part in parts]
         revision = parts[0].tag.revision
         self._log.append(
             LoggedBatch(
@@ -259,20 +198,10 @@ class Variant:
         )
 
     async def close(self) -> None:
-        """Waits for what is queued or in flight."""
+        """Waits for what is gathered, queued or in flight."""
+        self._send_gathered()
         await self._primary.close()
         await self._shadow.close()
-
-
-def _logged(part: Part[Columns]) -> LoggedRequest:
-    """Returns what the log says of a part: the request's ticket, or a copy for a piece of it."""
-    ticket: Ticket = part.tag
-    if part.rows == ticket.rows:
-        return ticket
-    times = ticket.event_time
-    if times is not None:
-        times = times[part.first_row : part.first_row + part.rows]
-    return replace(ticket, first_row=part.first_row, rows=part.rows, event_time=times)
 
 
 def _split(scores: Scores, parts: list[Part[Columns]]) -> list[Scores]:

@@ -1,0 +1,114 @@
+"""A request on its way through the router, and the batch that carries it.
+
+The log holds exactly the rows that were answered, in whole batches: so a batch is logged when the
+last of its requests has ended, without those that ended badly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from models.columns import Columns
+from monitoring.log import LoggedRequest
+from services.dataplane.batcher import Part
+
+__all__ = ["Flight", "Ticket", "logged"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(slots=True)
+class Ticket(LoggedRequest):
+    """One request, or its shadow, on its way through the router; in the end a row of the log.
+
+    Attributes:
+        revision: Traffic revision that assigned it.
+        started: `time.perf_counter()` of arrival.
+        concluded: Whether it has ended, well or badly.
+        answered: Whether its predictions went out.
+        flights: The batches that carry its rows.
+    """
+
+    revision: int
+    started: float
+    concluded: bool = False
+    answered: bool = False
+    flights: tuple[Flight, ...] = ()
+
+    def conclude(self, answered: bool) -> None:
+        """Says how it ended; a batch is logged when the last of its requests has."""
+        self.concluded = True
+        self.answered = answered
+        flights, self.flights = self.flights, ()  # a flight knows its tickets: no cycle is left
+        for flight in flights:
+            flight.land()
+
+    def shadow(self) -> Ticket:
+        """Returns the ticket of a copy that runs as shadow, starting now."""
+        now = time.perf_counter()
+        received = self.received + (now - self.started)
+        return replace(self, received=received, started=now, concluded=False, flights=())
+
+
+class Flight:
+    """A batch that the host has answered and whose requests are being answered.
+
+    Args:
+        columns: Its rows.
+        output: The model's output for them.
+        parts: The requests, or pieces of requests, that they belong to.
+        write: Logs answered rows.
+    """
+
+    __slots__ = ("columns", "open", "output", "parts", "write")
+
+    def __init__(
+        self,
+        columns: Columns,
+        output: Array,
+        parts: list[Part[Columns]],
+        write: Callable[[Columns, Array, list[Part[Columns]]], None],
+    ) -> None:
+        self.columns = columns
+        self.output = output
+        self.parts = parts
+        self.write = write
+        self.open = len(parts)
+        for part in parts:
+            if part.tag.concluded:  # its deadline passed while the host computed
+                self.land()
+            else:
+                part.tag.flights += (self,)
+
+    def land(self) -> None:
+        self.open -= 1
+        if self.open == 0:
+            self._log()
+
+    def _log(self) -> None:
+        """Logs what was answered: in one piece where that is all of the batch."""
+        if all(part.tag.answered for part in self.parts):
+            self.write(self.columns, self.output, self.parts)
+            return
+        start = 0
+        for part in self.parts:
+            stop = start + part.rows
+            if part.tag.answered:
+                self.write(self.columns.slice(start, stop), self.output[start:stop], [part])
+            start = stop
+
+
+def logged(part: Part[Columns]) -> LoggedRequest:
+    """Returns what the log says of a part: the request's ticket, or a copy for a piece of it."""
+    ticket: Ticket = part.tag
+    if part.rows == ticket.rows:
+        return ticket
+    times = ticket.event_time
+    if times is not None:
+        times = times[part.first_row : part.first_row + part.rows]
+    return replace(ticket, first_row=part.first_row, rows=part.rows, event_time=times)

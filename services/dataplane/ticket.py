@@ -86,6 +86,7 @@ class Flight:
                 part.tag.flights += (self,)
 
     def land(self) -> None:
+        """Counts one of its requests as ended."""
         self.open -= 1
         if self.open == 0:
             self._log()

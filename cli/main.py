@@ -10,7 +10,9 @@ import sys
 
 import typer
 
-from cli import keys, models, traffic
+from cli.keys import app as keys
+from cli.models import app as models
+from cli.traffic import app as traffic
 from cli.train import train
 from switchyard.errors import SwitchyardError
 
@@ -23,9 +25,9 @@ app = typer.Typer(
     help="Models of several frameworks behind one fast router: train, register, serve, compare.",
 )
 app.command()(train)
-app.add_typer(models.app, name="models")
-app.add_typer(traffic.app, name="traffic")
-app.add_typer(keys.app, name="keys")
+app.add_typer(models, name="models")
+app.add_typer(traffic, name="traffic")
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:

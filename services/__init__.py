@@ -6,7 +6,10 @@ that a part of this package can be imported without a plan and models at hand.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+from switchyard.errors import SwitchyardError
 
 __all__ = ["Controller", "Router", "SklearnHost", "TensorFlowHost", "TorchHost"]
 
@@ -16,7 +19,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from services.assembly import assemble
 
-    made = assemble()
+    try:
+        made = assemble()
+    except SwitchyardError as error:
+        sys.exit(error.message)  # one sentence for whoever starts the server, no stack trace
     globals().update(made)
     if name not in made:
         raise AttributeError(f"the plan needs no {name}; it needs {', '.join(made)}")

@@ -145,7 +145,7 @@ class RouterBase:
         loops += [every(PROBE_SECONDS, link.probe) for link in self.links.values()]
         self.loops = [asyncio.create_task(loop) for loop in loops]
         hold_back_stop(self.is_needed, DRAIN_SECONDS)
-        if "SWITCHYARD_ADMIN_TOKEN" not in os.environ:
+        if not os.environ.get("SWITCHYARD_ADMIN_TOKEN"):
             logger.info("the admin token is in %s", settings.home() / "admin.token")
 
     def is_needed(self, server: Any) -> bool:

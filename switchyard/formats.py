@@ -42,7 +42,7 @@ def _reference(text: str) -> str:
 def _base_url(text: str) -> str:
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = parts.scheme == "http" and parts.hostname and parts.port != 0
     except ValueError:  # a port that is no number, a bracket that is never closed
         usable = False
     if not usable or parts.path.strip("/") or parts.query or parts.fragment or parts.username:

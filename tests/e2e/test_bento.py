@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from e2e.calls import FLIGHT
-from e2e.conftest import ROOT, Server
+from e2e.server import ROOT, Server
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import httpx
 import orjson
 import pytest
 from e2e.calls import FLIGHT, flight, send_all
-from e2e.conftest import Server, wait_until
+from e2e.server import Server, wait_until
 
 from monitoring import log
 from services.dataplane.hop import Address, HopClient, HopClosed

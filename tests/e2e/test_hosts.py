@@ -9,8 +9,8 @@ import httpx
 import psutil
 import pytest
 from e2e.calls import digits
-from e2e.conftest import Server, wait_until
 from e2e.plans import DIGITS
+from e2e.server import Server, wait_until
 
 HEAVY = ("libtorch", "tensorflow")
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import httpx
 from e2e.calls import FLIGHT
-from e2e.conftest import ROOT, Server
 from e2e.plans import two_variants
+from e2e.server import ROOT, Server
 
 
 def switchyard(server: Server, *words: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import orjson
 from e2e.calls import digits, flight, flights, send_all
-from e2e.conftest import Server
+from e2e.server import Server
 
 from monitoring import feedback, log
 

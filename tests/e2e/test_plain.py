@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from e2e.calls import digits, flight, flights
-from e2e.conftest import ROOT, Server
+from e2e.server import ROOT, Server
 from e2e.test_predict import BAD
 
 VALID: list[dict[str, Any]] = [
@@ -33,7 +33,7 @@ def plain(make_server: Callable[..., Server]) -> Server:
 
 @pytest.fixture(scope="module")
 def both(server: Server, plain: Server) -> tuple[str, str]:
-    from e2e.conftest import wait_until
+    from e2e.server import wait_until
 
     def answers() -> bool:
         try:

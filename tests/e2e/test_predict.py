@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from e2e.calls import digits, flight, flights
-from e2e.conftest import Server
+from e2e.server import Server
 
 JSON = {"content-type": "application/json"}
 NPY = "application/x-npy"
@@ -243,6 +243,12 @@ def test_a_bad_request_id_is_refused(http: httpx.Client) -> None:
 def test_the_wrong_method_is_named(http: httpx.Client) -> None:
     response = http.get("/predict")
     assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/admin/v1/nothing", "/predict/1"])
+def test_an_unknown_path_is_refused_in_the_contracts_shape(http: httpx.Client, path: str) -> None:
+    response = http.get(path)
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
 def test_a_wrong_token_is_refused_even_where_none_is_needed(http: httpx.Client) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import httpx
 import orjson
 from e2e.calls import flights, send_all
-from e2e.conftest import Server, wait_until
 from e2e.plans import two_variants
+from e2e.server import Server, wait_until
 
 from monitoring import log
 

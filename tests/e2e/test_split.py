@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import orjson
 from e2e.calls import FLIGHT, send_all
-from e2e.conftest import Server
 from e2e.plans import two_variants
+from e2e.server import Server
 
 from services.traffic.hashing import variation_point
 

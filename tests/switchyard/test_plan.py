@@ -354,7 +354,7 @@ mode: static
 hosts:
   torch: {workers: 2, threads: 4, gpu_required: true,
           resources: {cpu: 1.5, gpu: 1, gpu_type: nvidia-l4}}
-  sklearn: {url: "https://sklearn.example:8443/"}
+  sklearn: {url: "http://sklearn.example:8443/"}
 """
     )
     loaded = plan.load(write(tmp_path, text))
@@ -362,7 +362,7 @@ hosts:
     torch = loaded.hosts["torch"]
     assert (torch.workers, torch.threads, torch.gpu_required) == (2, 4, True)
     assert torch.resources == plan.Resources(cpu=1.5, gpu=1, gpu_type="nvidia-l4")
-    assert loaded.hosts["sklearn"].url == "https://sklearn.example:8443"
+    assert loaded.hosts["sklearn"].url == "http://sklearn.example:8443"
 
 
 def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:

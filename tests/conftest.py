@@ -1,0 +1,71 @@
+"""Trained models and real servers, made once for all tests that need them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.server import ROOT, Server
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BENTOML_HOME with the trained example models."""
+    given = os.environ.get("SWITCHYARD_TEST_STORE")
+    if given:
+        return Path(given)
+    folder = tmp_path_factory.mktemp("store")
+    env = {**os.environ, "BENTOML_HOME": str(folder), "SWITCHYARD_HOME": str(folder / "home")}
+    command = [sys.executable, "-c", "from cli.main import main; main()", "train"]
+    subprocess.run(command, cwd=ROOT, env=env, check=True, timeout=400)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def state(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state database that knows the aliases of the trained models."""
+    home = tmp_path_factory.mktemp("home")
+    env = {**os.environ, "BENTOML_HOME": str(store), "SWITCHYARD_HOME": str(home)}
+    command = [sys.executable, "-c", "from cli.main import main; main()", "train", "--missing"]
+    subprocess.run(command, cwd=ROOT, env=env, check=True, timeout=400)
+    return home / "state.db"
+
+
+@pytest.fixture(scope="session")
+def make_server(
+    store: Path, state: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Server]]:
+    """Returns a function that makes servers; all are ended with the session."""
+    made: list[Server] = []
+
+    def make(**settings: Any) -> Server:
+        folder = settings.pop("folder", None) or tmp_path_factory.mktemp("server")
+        plan = settings.pop("plan", None)
+        server = Server(folder=folder, store=store, **settings)
+        server.home.mkdir(exist_ok=True)
+        shutil.copy(state, server.home)
+        if plan is not None:
+            (folder / "switchyard.yaml").write_text(plan)
+            server.env.setdefault("SWITCHYARD_PLAN", str(folder / "switchyard.yaml"))
+        made.append(server)
+        return server
+
+    yield make
+    for server in made:
+        if server.process is not None:
+            server.kill()
+        shutil.rmtree(server.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(make_server: Callable[..., Server]) -> Iterator[Server]:
+    """The example plan, served once for all tests that do not disturb it."""
+    shared = make_server().start()
+    yield shared
+    shared.stop()

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from services.image import SwitchyardImage, requirements
+from switchyard.errors import NotFound
+from switchyard.plan import load
+from switchyard.state import State
+
+PROJECT = """
+[project]
+name = "p"
+dependencies = ["Fast_JSON", "some.frame<3.1", "plain>=2"]
+[project.optional-dependencies]
+sklearn = ["Learning"]
+torch = ["torch==2.13.0"]
+"""
+CONSTRAINTS = """
+# pinned
+fast-json==1.2.3
+Some_Frame==3.0.6
+learning==1.9.1
+torch==2.13.0
+unused==9
+"""
+PLAN = """
+endpoints:
+  e:
+    stable: v
+    variants:
+      v: {model: "m:production"}
+      w: {model: "m:%s"}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(PROJECT)
+    (folder / "constraints.txt").write_text(CONSTRAINTS)
+    monkeypatch.setattr("switchyard.settings.ROOT", folder)
+    return folder
+
+
+def test_names_are_pinned_however_they_are_written(project: Path) -> None:
+    assert requirements([]) == ["fast-json==1.2.3", "Some_Frame==3.0.6", "plain>=2"]
+
+
+def test_only_the_extras_that_the_plan_needs(project: Path) -> None:
+    assert requirements(["torch"])[3:] == ["torch==2.13.0"]
+    assert requirements(["sklearn", "torch"])[3:] == ["learning==1.9.1", "torch==2.13.0"]
+    with pytest.raises(KeyError):
+        requirements(["onnx"])
+
+
+@pytest.mark.parametrize("framework", ["sklearn", "torch", "tensorflow"])
+def test_all_that_a_bento_of_ours_needs_is_pinned(framework: str) -> None:
+    lines = requirements([framework])
+    assert [line for line in lines if "==" not in line] == []
+    assert any(line.startswith("bentoml==") for line in lines)
+    assert requirements([framework])[: len(requirements([]))] == requirements([])
+
+
+@pytest.fixture
+def bento(tmp_path: Path) -> Path:
+    """A Bento whose code has been copied, with a plan and a lock that are out of date."""
+    code = tmp_path / "bento" / "src"
+    code.mkdir(parents=True)
+    (code / "switchyard.yaml").write_text("old")
+    (code / "switchyard.lock").write_text("old")
+    return code.parent
+
+
+@pytest.fixture
+def plan(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    register: Callable[..., str],
+    state: State,
+) -> Path:
+    """A plan elsewhere than beside the code, and the state database that it goes with."""
+    version = register("m", alias=None)
+    path = tmp_path / "mine.yaml"
+    path.write_text(PLAN % version)
+    monkeypatch.setenv("SWITCHYARD_PLAN", str(path))
+    monkeypatch.setenv("SWITCHYARD_DATABASE_URL", f"sqlite:///{tmp_path / 'state.db'}")
+    return path
+
+
+def image() -> SwitchyardImage:
+    made = SwitchyardImage(plan=load())
+    made.lock_python_packages = False
+    return made
+
+
+def test_a_build_takes_along_the_plan_in_force_and_the_aliases_of_today(
+    plan: Path, bento: Path, register: Callable[..., str]
+) -> None:
+    version = register("m")
+    image().freeze(bento, envs=[])
+    code = bento / "src"
+    assert (code / "switchyard.yaml").read_text() == plan.read_text()
+    lock = orjson.loads((code / "switchyard.lock").read_bytes())
+    assert lock["aliases"] == {"m": {"production": version}}
+    assert (bento / "env" / "docker" / "Dockerfile").is_file()  # BentoML's own part is done too
+
+
+def test_an_alias_that_is_not_set_stops_the_build(plan: Path, bento: Path) -> None:
+    with pytest.raises(NotFound, match="production"):
+        image().freeze(bento, envs=[])

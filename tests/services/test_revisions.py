@@ -97,6 +97,25 @@ def test_a_variant_without_a_share_has_no_keys(state: State) -> None:
     assert made.intervals == {"a": [[0.0, 1.0]], "b": []}
 
 
+class Beaten(State):
+    """The database of a worker that another worker is always a moment ahead of."""
+
+    rival: State
+
+    def add_revision(self, revision: Revision) -> None:
+        self.rival.add_revision(revision)
+        super().add_revision(revision)
+
+
+def test_who_comes_second_takes_the_revision_of_the_first(state: State, tmp_path: Path) -> None:
+    late = Beaten.open(f"sqlite:///{tmp_path / 'state.db'}")
+    assert isinstance(late, Beaten)
+    late.rival = state
+    made = revisions.current("e", endpoint(a=0.5, b=0.5), late)
+    late.close()
+    assert state.revisions("e") == [made]
+
+
 def test_workers_that_start_at_once_agree(tmp_path: Path) -> None:
     """Each has its own connections, as processes have."""
     url = f"sqlite:///{tmp_path / 'together.db'}"

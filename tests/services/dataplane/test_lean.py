@@ -121,13 +121,13 @@ class Coming:
         return self.messages.pop(0)
 
 
-def read(coming: Receive, limit: int, length: int | None = None) -> bytes:
+def read(coming: Receive, limit: int, length: int | str | None = None) -> bytes:
     headers = {} if length is None else {b"content-length": str(length).encode()}
     return asyncio.run(read_body(coming, headers, limit))
 
 
-@pytest.mark.parametrize("length", [11, 10**12, 10**13, 10**400])
-def test_an_announced_body_over_the_limit_is_refused_unread(length: int) -> None:
+@pytest.mark.parametrize("length", ["11", "1" + "0" * 12, "9" * 5000])
+def test_an_announced_body_over_the_limit_is_refused_unread(length: str) -> None:
     with pytest.raises(TooLarge, match="max_body_mb"):
         read(nothing_comes, 10, length)
 

@@ -21,7 +21,7 @@ from models.columns import Columns
 from models.manifest import Manifest
 from switchyard.errors import ModelFailed, ModelRefused
 
-__all__ = ["THREAD_VARIABLES", "Model", "load"]
+__all__ = ["THREAD_VARIABLES", "Model", "device", "load"]
 
 Array = np.ndarray[Any, Any]
 Predictor = Callable[[Any], Array]
@@ -135,9 +135,15 @@ def load(folder: Path, manifest: Manifest, *, threads: int = 1) -> Model:
     prepare = _prepare(manifest)
     if hasattr(framework, "cap_threads"):
         framework.cap_threads(threads)
-    device: str = framework.device()
-    predictor: Predictor = framework.load(folder, manifest, device)
-    return Model(manifest, predictor, prepare, device, threads)
+    where = device(manifest.framework)
+    predictor: Predictor = framework.load(folder, manifest, where)
+    return Model(manifest, predictor, prepare, where, threads)
+
+
+def device(framework: str) -> str:
+    """Returns where a framework's models run in this process: `cuda` or `cpu`."""
+    found: str = importlib.import_module(f"models.{framework}").device()
+    return found
 
 
 def normalise(output: Array, manifest: Manifest, rows: int) -> Array:

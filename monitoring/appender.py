@@ -28,8 +28,6 @@ __all__ = ["AppendLog"]
 T = TypeVar("T")
 
 _QUEUE_BYTES = 128 << 20
-_ENCODE_ROWS = 512
-_ENCODE_BYTES = 1 << 20
 _CLOSE_SECONDS = 6.0
 _ROLL_SECONDS = 3.0
 
@@ -51,6 +49,8 @@ class AppendLog(ABC, Generic[T]):
     """
 
     kind: ClassVar[str]
+    encodes_at: ClassVar[tuple[float, float]] = (512, 1 << 20)
+    """Rows, or bytes, that wait when the event loop turns them into a record batch itself."""
 
     def __init__(
         self,
@@ -133,7 +133,8 @@ class AppendLog(ABC, Generic[T]):
         self._queue.append((item, rows, size))
         self._rows_queued += rows
         self._bytes_queued += size
-        if self._rows_queued >= _ENCODE_ROWS or self._bytes_queued >= _ENCODE_BYTES:
+        rows_at, bytes_at = self.encodes_at
+        if self._rows_queued >= rows_at or self._bytes_queued >= bytes_at:
             self._encode_queued()
         return True
 

@@ -63,6 +63,7 @@ class FeedbackLog(AppendLog["_Report"]):
     """Writes feedback, off the hot path; the arguments are those of `AppendLog`."""
 
     kind: ClassVar[str] = "feedback"
+    encodes_at: ClassVar[tuple[float, float]] = (math.inf, math.inf)  # one report may be large
 
     def append(self, items: Sequence[FeedbackItem]) -> None:
         """Queues items without waiting.

@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from typing import Any
 import bentoml
 import orjson
 from bentoml._internal.context import server_context
+from bentoml.exceptions import InvalidArgument, ServiceUnavailable
 
 from models import runtime, store
 from models.columns import Columns
@@ -110,22 +112,30 @@ class HostBase:
         except SwitchyardError as error:
             self.failed[tag] = error.message
             logger.error("%s is not served: %s", tag, error.message)
+        except Exception as error:
+            self.failed[tag] = f"{type(error).__name__}: {error}"
+            logger.exception("%s is not served", tag)
         else:
             self.loaded[tag] = model
             logger.info("%s is loaded and warm on %s", tag, model.device)
 
     def _check_device(self) -> None:
-        """A declared GPU that is not there is said once; BentoML goes on silently."""
-        devices = {model.device for model in self.loaded.values()}
-        if not self.plan.resources.gpu or not devices or devices == {"cuda"}:
+        """A declared GPU that is not there is said once; BentoML goes on silently.
+
+        Where the plan insists on it the whole serve is told to stop: a host that only ended itself
+        would be started again and again.
+        """
+        if not self.plan.resources.gpu or runtime.device(self.framework) == "cuda":
             return
         message = (
             f"The plan gives the {self.framework} host {self.plan.resources.gpu} GPU, but "
-            f"{self.framework} finds none that works here; its models run on the CPU."
+            f"{self.framework} finds none that works here"
         )
         if self.plan.gpu_required:
-            raise SwitchyardError(f"{message} The plan says gpu_required, so the host stops.")
-        logger.warning(message)
+            logger.error("%s; the plan says gpu_required, so the serve stops.", message)
+            os.kill(os.getppid(), signal.SIGTERM)
+        else:
+            logger.warning("%s; its models run on the CPU.", message)
 
     def is_needed(self, server: object) -> bool:
         """Whether a stop has to wait for calls in flight, or for a router that may call yet."""
@@ -147,7 +157,7 @@ class HostBase:
             return None
         if over_tcp:
             return _refuse(NotFound("Over TCP a host answers its router, health and metrics."))
-        if scope["method"] == "POST" and _media_type(scope) != b"application/json":
+        if scope["method"] == "POST" and not _is_json(scope):
             return _refuse(UnsupportedMediaType("A host takes JSON; pickled bodies are refused."))
         return None
 
@@ -208,15 +218,21 @@ class HostBase:
 
     async def answer(self, tag: str, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answers rows of a plain BentoML client; `inputs` are records of the model's schema."""
-        model = self.loaded[tag]
-        columns = Encoder(model.manifest.fields, MAX_API_ROWS).encode(inputs)
+        model = self.loaded.get(tag)
+        if model is None:
+            raise ServiceUnavailable(f"{tag} is not loaded: {self.failed[tag]}")
+        try:
+            columns = Encoder(model.manifest.fields, MAX_API_ROWS).encode(inputs)
+        except SwitchyardError as error:
+            raise InvalidArgument(orjson.dumps(error.body()).decode()) from None
         scores = Scores.from_output(await self._run(model, columns), model.manifest.classes)
         return scores.records()
 
 
-def _media_type(scope: Scope) -> bytes:
-    kind: bytes = dict(scope["headers"]).get(b"content-type", b"")
-    return kind.partition(b";")[0].strip()
+def _is_json(scope: Scope) -> bool:
+    """Tells whether JSON is all that is declared: of two content types BentoML takes the first."""
+    kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+    return [kind.partition(b";")[0].strip() for kind in kinds] == [b"application/json"]
 
 
 def _refuse(error: SwitchyardError) -> Handler:
@@ -245,10 +261,12 @@ def make_host(framework: Framework, plan: Host, variants: dict[str, VariantSpec]
         "variants": variants,
         "on_start": bentoml.on_startup(on_start),
     }
-    for tag, spec in variants.items():
-        word = spec.model.replace("-", "_").replace(".", "_")
-        body[f"model_{word}"] = bentoml.models.BentoModel(tag)
-        body[word] = _api(tag, spec, word)
+    models = [spec.model for spec in variants.values()]
+    for number, (tag, spec) in enumerate(variants.items()):
+        body[f"model_{number}"] = bentoml.models.BentoModel(tag)
+        alone = models.count(spec.model) == 1
+        route = f"/{spec.model}" if alone else f"/{spec.model}/{spec.version}"
+        body[f"predict_{number}"] = _api(tag, spec, f"predict_{number}", route)
     decorate: Callable[[type], LeanService] = bentoml.service(
         name=name,
         service_class=LeanService,
@@ -262,10 +280,10 @@ def make_host(framework: Framework, plan: Host, variants: dict[str, VariantSpec]
     return decorate(type(name, (HostBase,), body))
 
 
-def _api(tag: str, spec: VariantSpec, word: str) -> Any:
+def _api(tag: str, spec: VariantSpec, word: str, route: str) -> Any:
     async def predict(self: HostBase, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return await self.answer(tag, inputs)
 
     predict.__name__ = word
     predict.__doc__ = f"Answers rows by {spec.model}."
-    return bentoml.api(predict, route=f"/{spec.model}", batchable=True, max_batch_size=MAX_API_ROWS)
+    return bentoml.api(predict, route=route, batchable=True, max_batch_size=MAX_API_ROWS)

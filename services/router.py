@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -42,7 +43,7 @@ from services.loops import every
 from services.topology import EndpointSpec, VariantSpec, frameworks
 from services.wire import json
 from switchyard import settings
-from switchyard.errors import MethodNotAllowed, SwitchyardError
+from switchyard.errors import MethodNotAllowed, NotFound, SwitchyardError
 from switchyard.plan import Framework, Plan
 from switchyard.state import State
 
@@ -51,8 +52,11 @@ __all__ = ["make_router"]
 logger = logging.getLogger("switchyard.router")
 
 FOLD_SECONDS = 1.0
-PROBE_SECONDS = 0.5
+PROBE_SECONDS = 0.25
 DRAIN_SECONDS = 1.0
+CLOSE_SECONDS = 4.0
+BENTOML_PATHS = frozenset({"/", "/docs.json", "/schema.json", "/metrics"})
+BENTOML_FOLDERS = ("/static_content/", "/assets/")
 GC_ALLOCATIONS = 5_000
 
 
@@ -160,8 +164,9 @@ class RouterBase:
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Waits for shadows, ends the loops, and writes out what is remembered."""
-        for endpoint in self.endpoints.values():
-            await endpoint.close()
+        closing = [endpoint.close() for endpoint in self.endpoints.values()]
+        with contextlib.suppress(TimeoutError):  # late shadows are not waited for
+            await asyncio.wait_for(asyncio.gather(*closing), CLOSE_SECONDS)
         for loop in self.loops:
             loop.cancel()
         await asyncio.gather(*self.loops, return_exceptions=True)
@@ -190,13 +195,20 @@ class RouterBase:
 
     def lean_route(self, scope: Scope) -> Handler | None:
         """Returns the handler of the routes that Switchyard answers itself."""
-        route = self._routes.get(scope["path"])
+        path: str = scope["path"]
+        route = self._routes.get(path)
         if route is None:
-            return None
+            known = path in BENTOML_PATHS or path.startswith(BENTOML_FOLDERS)
+            return None if known else self._nothing_there
         method, handler = route
         if scope["method"] == method or (method == "GET" and scope["method"] == "HEAD"):
             return handler
         return self._wrong_method
+
+    async def _nothing_there(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers unknown paths here: BentoML would make each a label of its metrics, for good."""
+        error = NotFound(f"There is nothing at {scope['path']}; /docs.json lists the routes.")
+        await respond_error(send, error, None)
 
     async def _wrong_method(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, _ = self._routes[scope["path"]]

@@ -6,6 +6,8 @@ comes to the same result.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +19,9 @@ from switchyard.plan import Endpoint, Framework, Plan
 from switchyard.state import State
 
 __all__ = ["EndpointSpec", "VariantSpec", "frameworks", "resolve", "versions"]
+
+
+PINNED = "SWITCHYARD_PINNED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +70,30 @@ class EndpointSpec:
 def resolve(plan: Plan, state: State) -> dict[str, EndpointSpec]:
     """Binds every variant of the plan to a version of its model.
 
+    The first process of a serve resolves the aliases and leaves the versions to the processes that
+    it starts, in `SWITCHYARD_PINNED`: a host that is started again after an alias has moved must
+    load what its router asks for.
+
     Raises:
         NotFound: A model, version or alias that the plan names is not there.
         PlanError: The variants of an endpoint do not fit together.
     """
-    return {name: _endpoint(name, settings, state) for name, settings in plan.endpoints.items()}
+    left = json.loads(os.environ.get(PINNED, "{}"))
+    mine = left.get("by", os.getpid()) == os.getpid()
+    pins: dict[str, str] = {} if mine else left["versions"]
+    specs = {name: _endpoint(name, e, state, pins) for name, e in plan.endpoints.items()}
+    if mine:
+        os.environ[PINNED] = json.dumps({"by": os.getpid(), "versions": pins})
+    return specs
 
 
-def _endpoint(name: str, settings: Endpoint, state: State) -> EndpointSpec:
+def _endpoint(name: str, settings: Endpoint, state: State, pins: dict[str, str]) -> EndpointSpec:
     variants = {}
     for variant, bound in settings.variants.items():
-        tag = registry.resolve(bound.model, state)
+        pinned = pins.get(bound.model)
+        if pinned is None or not store.has(*store.split(pinned)):
+            pinned = pins[bound.model] = str(registry.resolve(bound.model, state))
+        tag = registry.Tag(*store.split(pinned))
         manifest = store.manifest(tag.name, tag.version)
         variants[variant] = VariantSpec(variant, tag.name, tag.version, manifest)
     manifests = [spec.manifest for spec in variants.values()]

@@ -219,9 +219,9 @@ class Endpoint:
                 raise InvalidInput("Explanations are not offered; leave out 'explain'.")
             columns, good, problems = self.decode(kind, request)
             rows = columns.rows
-            if rows == 0:  # only with on_error: row, where every row may be bad
-                raise InvalidInput("No row of the request is valid.", problems)
             assigned, variant = self._assign(request, is_admin)
+            if rows == 0:  # only with on_error: row, where every row may be bad
+                return self._nothing_good(request_id, variant, good, problems, started)
             metrics = variant.metrics
             ticket = Ticket(
                 request_id,
@@ -252,9 +252,8 @@ class Endpoint:
             self.active -= 1
             if metrics is not None:
                 metrics.request(time.perf_counter() - started, rows, status)
-        ticket.conclude(answered=True)
-        if self._mirror:
-            self._shadow(variant.spec.name, columns, ticket)
+        # Once the answer is on the wire, which it is before the event loop comes to this.
+        asyncio.get_running_loop().call_soon(self._remember, variant.spec.name, columns, ticket)
         return Answer(request_id, variant, scores, ticket.latency_ms, good, problems)
 
     def _assign(self, request: Request, is_admin: bool) -> tuple[str, Variant]:
@@ -293,13 +292,25 @@ class Endpoint:
         elif isinstance(error, DeadlineExceeded):
             self._metrics.shed(self.name, "deadline")
 
-    def _shadow(self, primary: str, columns: Columns, ticket: Ticket) -> None:
-        """Mirrors an answered request once its answer is on the wire."""
-        targets = self._mirror.targets(primary, random.random())
-        if targets:
-            loop = asyncio.get_running_loop()
-            for name in targets:
-                loop.call_soon(self.variants[name].mirror, columns, ticket)
+    def _remember(self, primary: str, columns: Columns, ticket: Ticket) -> None:
+        """Logs an answered request and mirrors it."""
+        ticket.conclude(answered=True)
+        if self._mirror:
+            for name in self._mirror.targets(primary, random.random()):
+                self.variants[name].mirror(columns, ticket)
+
+    def _nothing_good(
+        self,
+        request_id: str,
+        variant: Variant,
+        good: list[int] | None,
+        problems: list[Problem],
+        started: float,
+    ) -> Answer:
+        empty = np.empty((0, len(self.spec.classes or (0,))), dtype=np.float32)
+        scores = Scores.from_output(empty, self.spec.classes)
+        latency_ms = (time.perf_counter() - started) * 1000
+        return Answer(request_id, variant, scores, latency_ms, good, problems)
 
     async def close(self) -> None:
         """Waits for what is queued or in flight."""

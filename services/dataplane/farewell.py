@@ -39,9 +39,11 @@ def hold_back_stop(needed: Callable[[Any], bool], limit_seconds: float) -> None:
 
         async def wait(number: int, frame: FrameType | None) -> None:
             end = loop.time() + limit_seconds
-            while needed(server) and loop.time() < end:
-                await asyncio.sleep(POLL_SECONDS)
-            leave(number, frame)
+            try:
+                while needed(server) and loop.time() < end:
+                    await asyncio.sleep(POLL_SECONDS)
+            finally:
+                leave(number, frame)
 
         def on_signal(number: int, frame: FrameType | None) -> None:
             def begin() -> None:

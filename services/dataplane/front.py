@@ -27,6 +27,7 @@ __all__ = ["Front"]
 logger = logging.getLogger("switchyard.router")
 
 REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+FAILED = "The server failed on this request; its log says why. Try again."
 NPY_HEADER = (b"content-type", NPY.encode())
 ARROW_HEADER = (b"content-type", ARROW.encode())
 KINDS = {kind.encode(): kind for kind in (JSON, NPY, ARROW)}
@@ -87,6 +88,9 @@ class Front:
             await respond_error(send, error, request_id)
         except ConnectionError:
             logger.debug("a client went away before its request was whole")
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            await respond_error(send, SwitchyardError(FAILED), request_id)
 
     def route(self, request: Request, headers: Headers, size: int) -> Endpoint:
         """Completes a request by its headers and returns the endpoint that it is for.
@@ -138,6 +142,7 @@ class Front:
         try:
             headers = dict(scope["headers"])
             request_id = self.request_id(headers)
+            self._gate.require(headers, "feedback")
             body = await read_body(receive, headers, self._max_body)
             if _media_type(headers) != JSON:
                 raise UnsupportedMediaType(f"/feedback speaks {JSON} only.")
@@ -148,6 +153,9 @@ class Front:
             await respond_error(send, error, request_id)
         except ConnectionError:
             logger.debug("a client went away before its feedback was whole")
+        except Exception:
+            logger.exception("feedback %s failed", request_id)
+            await respond_error(send, SwitchyardError(FAILED), request_id)
 
     def accept_feedback(self, body: bytes, headers: Headers) -> int:
         """Logs feedback and returns the number of items.
@@ -191,7 +199,7 @@ def _take_headers(request: Request, headers: Headers) -> None:
         InvalidInput: A header cannot be read.
     """
     for name, attribute in TAKEN:
-        if name in headers and getattr(request, attribute) is None:
+        if headers.get(name) and getattr(request, attribute) is None:
             setattr(request, attribute, _text(name, headers[name]))
     if b"x-request-timeout-ms" in headers and request.timeout_ms is None:
         request.timeout_ms = _milliseconds(headers[b"x-request-timeout-ms"])

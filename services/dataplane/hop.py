@@ -93,7 +93,7 @@ class _Connection(asyncio.Protocol):
     def close(self) -> None:
         self.closed = True
         if self.transport is not None:
-            self.transport.close()
+            self.transport.abort()  # a plain close would first wait for the host to read the rest
 
     # asyncio.Protocol
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import orjson
 from _bentoml_sdk.service import Service
 
-from switchyard.errors import MethodNotAllowed, NotFound, SwitchyardError, TooLarge
+from switchyard.errors import SwitchyardError, TooLarge
 
 __all__ = ["Handler", "LeanApp", "LeanService", "read_body", "respond", "respond_error"]
 
@@ -90,27 +90,7 @@ class LeanApp:
             handler = instance.lean_route(scope)
             if instance.leaving:
                 send = _closing(send)
-        if handler is not None:
-            await handler(scope, receive, send)
-        else:
-            await self.app(scope, receive, _shaped(send, scope) if instance is not None else send)
-
-
-def _shaped(send: Send, scope: Scope) -> Send:
-    """Returns a send that turns BentoML's bare refusals of a path or method into the contract's."""
-    refused = False
-
-    async def sending(message: MutableMapping[str, Any]) -> None:
-        nonlocal refused
-        if message["type"] == "http.response.start" and message["status"] in (404, 405):
-            kinds = [value for name, value in message["headers"] if name == b"content-type"]
-            if kinds and kinds[0].startswith(b"text/plain"):
-                refused = True
-                await respond_error(send, _refusal(message["status"], scope), None)
-        if not refused:
-            await send(message)
-
-    return sending
+        await (handler or self.app)(scope, receive, send)
 
 
 def _closing(send: Send) -> Send:
@@ -123,12 +103,6 @@ def _closing(send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-def _refusal(status: int, scope: Scope) -> SwitchyardError:
-    if status == 404:
-        return NotFound(f"There is nothing at {scope['path']}; /docs.json lists the routes.")
-    return MethodNotAllowed(f"{scope['path']} does not take {scope['method']}.")
 
 
 async def read_body(receive: Receive, headers: MutableMapping[bytes, bytes], limit: int) -> bytes:

@@ -20,8 +20,8 @@ from switchyard.errors import DeadlineExceeded, InvalidInput, ModelFailed, NotRe
 __all__ = ["STATUS_PATH", "HostLink", "infer_path"]
 
 STATUS_PATH = "/switchyard/host"
-PROBE_LIMIT_SECONDS = 1.0
-STRIKES = 2
+PROBE_LIMIT_SECONDS = 0.7
+TRIES = 2
 
 Array = np.ndarray[Any, Any]
 
@@ -52,32 +52,37 @@ class HostLink:
         self.status: dict[str, Any] = {}
         self.up = False
         self.down_since: float | None = time.monotonic()
-        self._strikes = 0
 
     def serves(self, tag: str) -> bool:
         """Tells whether a model version is loaded and warm on a host that answers."""
         return self.up and self.status.get("models", {}).get(tag, "absent") is None
 
     async def probe(self) -> bool:
-        """Asks the host for its status and returns whether it is there."""
-        try:
-            reply = await self.client.request("GET", STATUS_PATH, timeout=PROBE_LIMIT_SECONDS)
-            self.status = orjson.loads(reply.body)
-        except (HopClosed, TimeoutError, orjson.JSONDecodeError):
-            self._strike()
-            return False
-        self.up, self.down_since, self._strikes = True, None, 0
-        return True
+        """Asks the host for its status and returns whether it is there.
 
-    def _strike(self) -> None:
-        """Counts a failure; at the second in a row the host is taken for dead.
-
-        One alone may be a host that computes without a pause, or closed an idle connection.
+        One failure may be a host that computes without a pause, or a connection that was just
+        closed, so it is asked again; at once, because a dead host must be known as dead before the
+        time limit of the requests that are on their way to it.
         """
-        self._strikes += 1
-        if self.up and self._strikes >= STRIKES:
+        for _ in range(TRIES if self.up else 1):
+            if await self._ask():
+                return True
+        if self.up:
             self.up, self.down_since = False, time.monotonic()
             self.client.close()  # ends what is in flight: nobody will answer it
+        return False
+
+    async def _ask(self) -> bool:
+        try:
+            reply = await self.client.request("GET", STATUS_PATH, timeout=PROBE_LIMIT_SECONDS)
+            status = orjson.loads(reply.body)
+        except (HopClosed, TimeoutError, orjson.JSONDecodeError):
+            return False
+        if reply.status != 200:
+            return False
+        self.status = status
+        self.up, self.down_since = True, None
+        return True
 
     async def infer(
         self, path: str, header_length: int, body: bytes, timeout: float
@@ -108,9 +113,8 @@ class HostLink:
             try:
                 reply = await self.client.request("POST", path, body, headers, timeout)
             except HopClosed:
-                self.client.drop_idle()
-                self._strike()
-                if not self.up or not await self.probe():
+                self.client.drop_idle()  # one worker of several may have died: ask the others
+                if not await self.probe():
                     raise
                 reply = await self.client.request("POST", path, body, headers, timeout)
         except HopClosed as error:
@@ -132,8 +136,11 @@ class HostLink:
 
 def _refusal(reply: HopReply) -> Exception:
     """Turns a host's error back into the exception that it was there."""
-    problem = orjson.loads(reply.body)
-    message = str(problem["error"])
-    details = [Problem(d["problem"], d.get("row"), d.get("field")) for d in problem["details"]]
+    try:
+        problem = orjson.loads(reply.body)
+        message = str(problem["error"])
+        details = [Problem(d["problem"], d.get("row"), d.get("field")) for d in problem["details"]]
+    except (orjson.JSONDecodeError, KeyError, TypeError):  # a proxy's, or the server's own
+        return NotReady(f"The host answered with status {reply.status}. Try again.", retry_after=1)
     kinds = {error.code: error for error in (ModelFailed, InvalidInput)}
     return kinds.get(problem["code"], NotReady)(message, details)

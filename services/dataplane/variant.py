@@ -119,7 +119,7 @@ class Variant:
         """
         waiting = self._gathered_rows + self._shadow.rows_queued + columns.rows
         if not self.ready or waiting > SHADOW_ROWS or self._primary.rows_queued > MAX_BATCH_ROWS:
-            self._shed(columns.rows)
+            self._shed()
             return
         if not self._gathered:
             asyncio.get_running_loop().call_later(GATHER_SECONDS, self._send_gathered)
@@ -133,14 +133,14 @@ class Variant:
             try:
                 future = self._shadow.submit(columns, ticket.shadow(), deadline)
             except (Overloaded, NotReady):
-                self._shed(columns.rows)
+                self._shed()
             else:
-                future.add_done_callback(partial(self._mirrored, columns.rows))
+                future.add_done_callback(self._mirrored)
 
-    def _mirrored(self, rows: int, future: asyncio.Future[Scores]) -> None:
+    def _mirrored(self, future: asyncio.Future[Scores]) -> None:
         """Counts a shadow that was dropped; one whose model failed stands in the log."""
         if not future.cancelled() and isinstance(future.exception(), DeadlineExceeded | NotReady):
-            self._shed(rows)
+            self._shed()
 
     async def _send(self, parts: list[Part[Columns]]) -> Sequence[Scores]:
         columns, scores = await self._run(parts)

@@ -34,15 +34,28 @@ def test_the_router_imports_no_framework(small: Server) -> None:
     assert "sklearn" not in Path(f"/proc/{router.pid}/maps").read_text()
 
 
+def socket_of_host(server: Server) -> httpx.HTTPTransport:
+    (host,) = server.workers("SklearnHost")
+    paths = {c.laddr for c in host.net_connections("unix") if str(c.laddr).endswith(".sock")}
+    for path in paths:  # workers inherit the sockets of the others, too
+        transport = httpx.HTTPTransport(uds=str(path))
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+            if client.get("http://host/switchyard/host").status_code == 200:
+                return transport
+    raise LookupError("the host has no socket")
+
+
 def test_a_host_refuses_pickles_on_its_socket(small: Server) -> None:
-    (host,) = small.workers("SklearnHost")
-    paths = [c.laddr for c in host.net_connections("unix") if str(c.laddr).endswith(".sock")]
-    transport = httpx.HTTPTransport(uds=str(paths[0]))
-    with httpx.Client(transport=transport, base_url="http://host") as client:
+    with httpx.Client(transport=socket_of_host(small), base_url="http://host") as client:
         for kind in ("application/vnd.bentoml+pickle", "APPLICATION/VND.BENTOML+PICKLE", ""):
             refused = client.post(
                 "/digits-sklearn", content=b"\x80\x04.", headers={"content-type": kind}
             )
+            assert refused.status_code == 415, refused.text
+        pickled, plain = "application/vnd.bentoml+pickle", "application/json"
+        for kinds in ((pickled, plain), (plain, pickled)):
+            headers = [("content-type", kind) for kind in kinds]
+            refused = client.post("/digits-sklearn", content=b"\x80\x04.", headers=headers)
             assert refused.status_code == 415, refused.text
         rows = digits(3)
         records = [{f"pixel_{n // 8}_{n % 8}": float(v) for n, v in enumerate(row)} for row in rows]
@@ -50,6 +63,8 @@ def test_a_host_refuses_pickles_on_its_socket(small: Server) -> None:
         assert answer.status_code == 200, answer.text
         expected = httpx.post(f"{small.url}/predict", json={"inputs": rows.tolist()}).json()
         assert [row["prediction"] for row in answer.json()] == expected["predictions"]
+        bad = client.post("/digits-sklearn", json={"inputs": [{"pixel_0_0": "dark"}]})
+        assert bad.status_code == 400, bad.text
 
 
 def test_a_host_on_tcp_answers_its_router_only(make_server: Callable[..., Server]) -> None:

@@ -130,6 +130,12 @@ def test_bad_rows_fail_alone_where_the_caller_says_so(http: httpx.Client) -> Non
     assert [(e["row"], e["field"]) for e in answer["errors"]] == [(1, "origin"), (2, "distance")]
 
 
+def test_a_request_of_bad_rows_alone_is_answered_with_their_errors(http: httpx.Client) -> None:
+    answer = predict(http, inputs=[flight(origin="XXX")], on_error="row", variant="torch")
+    assert (answer["predictions"], answer["probabilities"]) == ([None], [None])
+    assert answer["errors"][0]["field"] == "origin"
+
+
 def test_weather_may_be_missing_and_a_new_carrier_is_other(http: httpx.Client) -> None:
     bare = {k: flight()[k] for k in
             ("scheduled_departure", "carrier", "origin", "dest", "distance")}  # fmt: skip

@@ -11,6 +11,7 @@ from services.image import SwitchyardImage, requirements
 from services.router import make_router
 from services.topology import frameworks, resolve, versions
 from switchyard import plan as plans
+from switchyard import settings
 from switchyard.state import State
 
 __all__ = ["assemble"]
@@ -33,7 +34,8 @@ def assemble(service_class: type[Any] = LeanService) -> dict[str, LeanService]:
     }
     controller = make_controller()
     image = SwitchyardImage(plan=plan)
-    image.python_packages(*requirements(needed))
+    database = ("postgresql",) if settings.database_url().startswith("postgresql") else ()
+    image.python_packages(*requirements((*needed, *database)))
     router = make_router(plan, specs, hosts, controller, image, service_class)
     named = {HOST_NAMES[framework]: host for framework, host in hosts.items()}
     return {ROUTER_NAME: router, CONTROLLER_NAME: controller, **named}

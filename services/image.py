@@ -52,13 +52,21 @@ def requirements(extras: Iterable[str]) -> list[str]:
     for extra in extras:
         wanted += project["optional-dependencies"][extra]
     pins = _pins((settings.ROOT / "constraints.txt").read_text())
-    return [pins.get(_name(line), line) for line in wanted]
+    return [_pinned(line, pins) for line in wanted]
 
 
 def _pins(constraints: str) -> dict[str, str]:
-    return {_name(line): line for line in constraints.splitlines() if "==" in line}
+    pairs = (line.split("==", 1) for line in constraints.splitlines() if "==" in line)
+    return {_canonical(name): version for name, version in pairs}
 
 
-def _name(requirement: str) -> str:
-    match = re.match(r"[A-Za-z0-9._-]+", requirement)
-    return re.sub(r"[-_.]+", "-", match.group().lower()) if match else ""
+def _pinned(requirement: str, pins: dict[str, str]) -> str:
+    """Returns a requirement at the version of the constraints, with its extras."""
+    match = re.match(r"([A-Za-z0-9._-]+)(\[[^]]*\])?", requirement)
+    if match is None or _canonical(match[1]) not in pins:
+        return requirement
+    return f"{match[1]}{match[2] or ''}=={pins[_canonical(match[1])]}"
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.lower())

@@ -122,7 +122,7 @@ class Server:
         return found
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal to all of the serve, as a terminal or an orchestrator does."""
+        """Tells the serve to stop, as an orchestrator does, and returns its exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)

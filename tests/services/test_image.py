@@ -14,7 +14,7 @@ from switchyard.state import State
 PROJECT = """
 [project]
 name = "p"
-dependencies = ["Fast_JSON", "some.frame<3.1", "plain>=2"]
+dependencies = ["Fast_JSON", "some.frame[fast]<3.1", "plain>=2"]
 [project.optional-dependencies]
 sklearn = ["Learning"]
 torch = ["torch==2.13.0"]
@@ -48,12 +48,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_names_are_pinned_however_they_are_written(project: Path) -> None:
-    assert requirements([]) == ["fast-json==1.2.3", "Some_Frame==3.0.6", "plain>=2"]
+    assert requirements([]) == ["Fast_JSON==1.2.3", "some.frame[fast]==3.0.6", "plain>=2"]
 
 
 def test_only_the_extras_that_the_plan_needs(project: Path) -> None:
     assert requirements(["torch"])[3:] == ["torch==2.13.0"]
-    assert requirements(["sklearn", "torch"])[3:] == ["learning==1.9.1", "torch==2.13.0"]
+    assert requirements(["sklearn", "torch"])[3:] == ["Learning==1.9.1", "torch==2.13.0"]
     with pytest.raises(KeyError):
         requirements(["onnx"])
 

@@ -15,7 +15,7 @@ import bentoml
 import orjson
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from monitoring.feedback import FeedbackLog
@@ -23,6 +23,7 @@ from monitoring.log import PredictionLog
 from monitoring.metrics import Metrics
 from services import revisions
 from services.admin.auth import Gate
+from services.api import Accepted, Prediction
 from services.dataplane.endpoint import JSON, Endpoint
 from services.dataplane.farewell import hold_back_stop
 from services.dataplane.front import Front, render
@@ -58,26 +59,6 @@ CLOSE_SECONDS = 4.0
 BENTOML_PATHS = frozenset({"/", "/docs.json", "/schema.json", "/metrics"})
 BENTOML_FOLDERS = ("/static_content/", "/assets/")
 GC_ALLOCATIONS = 5_000
-
-
-class Prediction(BaseModel):
-    """The answer to `/predict`."""
-
-    request_id: str
-    endpoint: str
-    variant: str
-    model: str
-    predictions: list[int | float | str | None]
-    probabilities: list[list[float] | None] | None
-    confidence: list[float | None] | None
-    latency_ms: float
-    errors: list[dict[str, Any]] | None = None
-
-
-class Accepted(BaseModel):
-    """The answer to `/feedback`."""
-
-    accepted: int
 
 
 class RouterBase:

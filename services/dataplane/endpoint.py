@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from models.columns import Columns
 from monitoring.metrics import Metrics, VariantMetrics
+from services.dataplane.answer import Answer
 from services.dataplane.ticket import Ticket
 from services.dataplane.variant import Variant
 from services.topology import EndpointSpec
 from services.traffic.shadow import Mirror
 from services.traffic.split import Assigner
-from services.wire import answer, arrow, npy, table
+from services.wire import arrow, npy
 from services.wire.answer import Scores
 from services.wire.encode import Encoder, event_times
 from services.wire.request import Request
@@ -34,72 +34,13 @@ from switchyard.errors import (
 )
 from switchyard.state import Revision
 
-__all__ = ["ARROW", "JSON", "NPY", "Answer", "Endpoint"]
+__all__ = ["ARROW", "JSON", "NPY", "Endpoint"]
 
 JSON = "application/json"
 NPY = "application/x-npy"
 ARROW = "application/vnd.apache.arrow.stream"
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(slots=True)
-class Answer:
-    """What a request is answered with.
-
-    Attributes:
-        request_id: Id of the request.
-        variant: Variant that answered.
-        scores: Predictions of the good rows, in order.
-        latency_ms: From arrival to the answer.
-        good: Indices of the good rows, where the caller asked for errors by row.
-        problems: What is wrong with the others.
-    """
-
-    request_id: str
-    variant: Variant
-    scores: Scores
-    latency_ms: float
-    good: list[int] | None
-    problems: list[Problem]
-
-    @property
-    def rows(self) -> int:
-        """Number of rows of the request, good and bad."""
-        return self.scores.rows + len({problem.row for problem in self.problems})
-
-    def json(self) -> bytes:
-        """Returns the JSON body of the wire contract."""
-        variant = self.variant
-        if self.good is None:
-            return answer.render(
-                self.request_id, variant.endpoint, variant.spec.name, variant.tag, self.scores,
-                self.latency_ms,
-            )  # fmt: skip
-        return answer.render_by_row(
-            self.request_id, variant.endpoint, variant.spec.name, variant.tag, self.scores,
-            self.latency_ms, self.rows, self.good, self.problems,
-        )  # fmt: skip
-
-    def npy(self) -> bytes:
-        """Returns the probabilities or values as an array; bad rows are NaN."""
-        output = self.scores.output
-        if self.good is not None:
-            full = np.full((self.rows, output.shape[1]), np.nan, dtype=output.dtype)
-            full[self.good] = output
-            output = full
-        return npy.render(output)
-
-    def arrow(self) -> bytes:
-        """Returns one row for each row of the request as an Arrow table."""
-        about = {
-            "request_id": self.request_id,
-            "endpoint": self.variant.endpoint,
-            "variant": self.variant.spec.name,
-            "model": self.variant.tag,
-            "latency_ms": f"{self.latency_ms:.3f}",
-        }
-        return table.render(self.scores, about, self.rows, self.good)
 
 
 class Endpoint:

@@ -16,7 +16,8 @@ from monitoring import feedback
 from monitoring.feedback import FeedbackLog
 from services.admin.auth import Gate
 from services.dataplane import lean
-from services.dataplane.endpoint import ARROW, JSON, NPY, Answer, Endpoint
+from services.dataplane.answer import Answer
+from services.dataplane.endpoint import ARROW, JSON, NPY, Endpoint
 from services.dataplane.lean import Receive, Scope, Send, read_body, respond, respond_error
 from services.wire import json
 from services.wire.request import Request

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import httpx
 from e2e.plans import DIGITS
 from e2e.server import ROOT, Server
 
@@ -31,3 +32,24 @@ def test_the_start_says_where_the_token_is_and_when_it_is_ready(
     assert f"the admin token is in {server.home / 'admin.token'}" in said
     assert "every variant is loaded and warm" in said
     assert (server.home / "admin.token").stat().st_mode & 0o777 == 0o600
+
+
+GPU = "hosts: {sklearn: {resources: {gpu: 1}}}\n"
+NO_GPU = "finds none that works here"
+
+
+def test_a_declared_gpu_that_is_missing_is_said_once(make_server: Callable[..., Server]) -> None:
+    server = make_server(plan=DIGITS + GPU, env={"CUDA_VISIBLE_DEVICES": ""}).start()
+    report = httpx.get(f"{server.url}/health").json()
+    assert report["hosts"]["sklearn"]["device"] == "cpu"
+    server.stop()
+    assert server.output.read_text().count(NO_GPU) == 1
+
+
+def test_a_required_gpu_that_is_missing_stops_the_serve(make_server: Callable[..., Server]) -> None:
+    plan = DIGITS + GPU.replace("}}}", "}, gpu_required: true}}")
+    server = make_server(plan=plan, env={"CUDA_VISIBLE_DEVICES": ""})
+    server.launch()
+    assert server.process is not None
+    server.process.wait(60)
+    assert server.output.read_text().count(NO_GPU) == 1

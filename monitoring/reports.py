@@ -116,14 +116,14 @@ def _reward_problem(value: Any) -> str | None:
 
 
 def _event_time_problem(value: Any) -> str | None:
-    if isinstance(value, str):
-        try:
-            _time(value)
-        except (ValueError, OverflowError):
-            pass
-        else:
-            return None
-    return "It must be an ISO 8601 time such as 2013-07-04T18:30:00Z."
+    problem = "It must be an ISO 8601 time such as 2013-07-04T18:30:00Z."
+    if not isinstance(value, str):
+        return problem
+    try:
+        _time(value)
+    except (ValueError, OverflowError):
+        return problem
+    return None
 
 
 _CHECKS: dict[str, Callable[[Any], str | None]] = {

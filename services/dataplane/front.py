@@ -85,13 +85,8 @@ class Front:
             )  # fmt: skip
             content, reply = render(answer, headers)
             await respond(send, 200, content, reply)
-        except SwitchyardError as error:
-            await respond_error(send, error, request_id)
-        except ConnectionError:
-            logger.debug("a client went away before its request was whole")
-        except Exception:
-            logger.exception("request %s failed", request_id)
-            await respond_error(send, SwitchyardError(FAILED), request_id)
+        except Exception as error:
+            await _fail(send, error, request_id)
 
     def route(self, request: Request, headers: Headers, size: int) -> Endpoint:
         """Completes a request by its headers and returns the endpoint that it is for.
@@ -150,13 +145,8 @@ class Front:
             accepted = self.accept_feedback(body, headers)
             reply = orjson.dumps({"accepted": accepted})
             await respond(send, 202, [lean.JSON, (b"x-request-id", request_id.encode())], reply)
-        except SwitchyardError as error:
-            await respond_error(send, error, request_id)
-        except ConnectionError:
-            logger.debug("a client went away before its feedback was whole")
-        except Exception:
-            logger.exception("feedback %s failed", request_id)
-            await respond_error(send, SwitchyardError(FAILED), request_id)
+        except Exception as error:
+            await _fail(send, error, request_id)
 
     def accept_feedback(self, body: bytes, headers: Headers) -> int:
         """Logs feedback and returns the number of items.
@@ -170,6 +160,17 @@ class Front:
             self._gate.require(headers, "admin")
         self._feedback_log.append(items)
         return len(items)
+
+
+async def _fail(send: Send, error: Exception, request_id: str | None) -> None:
+    """Answers a request that went wrong; what is no refusal of ours stands in the log alone."""
+    if isinstance(error, SwitchyardError):
+        await respond_error(send, error, request_id)
+    elif isinstance(error, ConnectionError):
+        logger.debug("a client went away before its request was whole")
+    else:
+        logger.error("request %s failed", request_id, exc_info=error)
+        await respond_error(send, SwitchyardError(FAILED), request_id)
 
 
 def render(answer: Answer, headers: Headers) -> tuple[list[Header], bytes]:

@@ -102,6 +102,7 @@ class LoggedRequest:
         assignment: Why another may have answered, or `split`.
         key: Sticky key as it came; only its hash is stored.
         latency_ms: From arrival to answer.
+        revision: Of the endpoint's traffic that assigned it.
     """
 
     request_id: str
@@ -113,6 +114,7 @@ class LoggedRequest:
     assignment: str
     key: str | None
     latency_ms: float
+    revision: int
 
 
 @dataclass(slots=True)
@@ -121,7 +123,6 @@ class LoggedBatch:
 
     Attributes:
         endpoint: Of all its requests.
-        revision: Of the endpoint's traffic.
         variant: That answered.
         model: `name:version`.
         role: `primary` or `shadow`.
@@ -133,7 +134,6 @@ class LoggedBatch:
     """
 
     endpoint: str
-    revision: int
     variant: str
     model: str
     role: str
@@ -146,9 +146,7 @@ class LoggedBatch:
 
 _MOST_ENCODERS = 64
 
-_of_batch = attrgetter(
-    "endpoint", "revision", "variant", "model", "role", "status", "output", "columns.rows"
-)
+_of_batch = attrgetter("endpoint", "variant", "model", "role", "status", "output", "columns.rows")
 _of_request = attrgetter(*LoggedRequest.__slots__)
 
 
@@ -204,7 +202,7 @@ class Encoder:
         Raises:
             ValueError: The parts of a batch are not of one length.
         """
-        endpoint, revision, variant, model, role, status, outputs, counts = zip(
+        endpoint, variant, model, role, status, outputs, counts = zip(
             *map(_of_batch, batches), strict=True
         )
         rows = np.array(counts)
@@ -215,7 +213,6 @@ class Encoder:
         ours = {
             **self._of_requests([request for batch in batches for request in batch.requests]),
             "endpoint": labels(endpoint, rows),
-            "revision": plain(pa.int64(), np.repeat(np.array(revision, np.int64), rows)),
             "variant": labels(variant, rows),
             "model": labels(model, rows),
             "role": labels(role, rows),
@@ -232,7 +229,7 @@ class Encoder:
         return pa.RecordBatch.from_arrays(arrays, schema=self.arrow_schema)
 
     def _of_requests(self, requests: Sequence[LoggedRequest]) -> dict[str, pa.Array]:
-        ids, first, counts, received, event, assigned, assignment, keys, latency = zip(
+        ids, first, counts, received, event, assigned, assignment, keys, latency, revision = zip(
             *map(_of_request, requests), strict=True
         )
         rows = np.array(counts)
@@ -247,6 +244,7 @@ class Encoder:
             "assignment": labels(assignment, rows),
             "key": texts(self._hashed(keys), rows),
             "latency_ms": plain(pa.float32(), np.repeat(np.array(latency, np.float32), rows)),
+            "revision": plain(pa.int64(), np.repeat(np.array(revision, np.int64), rows)),
         }
 
     def _hashed(self, keys: Sequence[str | None]) -> Sequence[str | None]:

@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateColumn, CreateTable
 
 from switchyard import settings
 from switchyard.errors import SwitchyardError
 
-__all__ = ["alias_history", "aliases", "api_keys", "connect", "leases", "reason", "revisions"]
+__all__ = [
+    "alias_history",
+    "aliases",
+    "api_keys",
+    "candidates",
+    "connect",
+    "leases",
+    "reason",
+    "revisions",
+    "workers",
+]
 
 BUSY_MS: Final = 10_000
 """How long a writer waits for its turn. A turn takes milliseconds."""
@@ -45,7 +55,8 @@ alias_history: Final = sa.Table(
     sa.Column("who", sa.String, nullable=False),
     sa.Column("why", sa.String, nullable=False),
     sa.Column("created", sa.String, nullable=False),
-    sa.ForeignKeyConstraint(["model", "alias"], ["aliases.model", "aliases.alias"]),
+    sa.Column("action", sa.String, nullable=False, server_default="set"),
+    sa.Column("overruled", sa.String),
 )
 
 revisions: Final = sa.Table(
@@ -71,6 +82,29 @@ api_keys: Final = sa.Table(
     sa.Column("scopes", sa.JSON, nullable=False),
     sa.Column("created", sa.String, nullable=False),
     sa.Column("revoked", sa.String),
+)
+
+candidates: Final = sa.Table(
+    "candidates",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("alias", sa.String, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("who", sa.String, nullable=False),
+    sa.Column("expires", sa.String, nullable=False),
+)
+
+workers: Final = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("service", sa.String, nullable=False),
+    sa.Column("place", sa.String, nullable=False),
+    sa.Column("refs", sa.JSON, nullable=False),
+    sa.Column("holds", sa.JSON, nullable=False),
+    sa.Column("failed", sa.JSON, nullable=False),
+    sa.Column("seen", sa.String, nullable=False),
 )
 
 leases: Final = sa.Table(
@@ -114,6 +148,7 @@ def connect(url: str | None = None) -> sa.Engine:
         with engine.execution_options(switchyard_writes=True).begin() as db:
             for table in metadata.sorted_tables:
                 db.execute(CreateTable(table, if_not_exists=True))
+                _add_columns(db, table)
     except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
         raise SwitchyardError(
             f"The state database {where.render_as_string()} cannot be opened: {reason(error)}."
@@ -125,6 +160,15 @@ def reason(error: Exception) -> str:
     """Returns what the driver says about an error, as a clause without a full stop."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     return str(cause).splitlines()[0].rstrip(".")
+
+
+def _add_columns(db: sa.Connection, table: sa.Table) -> None:
+    """Gives a table that an earlier Switchyard made the columns that have come since."""
+    present = {column["name"] for column in sa.inspect(db).get_columns(table.name)}
+    for column in table.columns:
+        if column.name not in present:
+            definition = CreateColumn(column).compile(dialect=db.dialect)
+            db.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
 
 
 def _parse(url: str) -> sa.URL:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["SCOPES", "AliasChange", "ApiKey", "Revision", "iso", "utc_now"]
+__all__ = [
+    "SCOPES",
+    "AliasChange",
+    "ApiKey",
+    "Candidate",
+    "Observed",
+    "Revision",
+    "Worker",
+    "iso",
+    "utc_now",
+]
 
 SCOPES: Final = ("predict", "feedback", "admin")
 """What an API key may allow."""
@@ -24,16 +34,18 @@ def iso(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AliasChange:
-    """One move of an alias.
+    """One move of an alias, or one that was refused.
 
     Attributes:
         model: Name of the model.
         alias: Name of the alias.
         from_version: Version before, None if the alias is new.
-        to_version: Version after.
+        to_version: Version after; of a refused move the one that it was not moved to.
         who: Who moved it.
-        why: The reason given.
+        why: The reason given; of a refused move why it was refused.
         created: When, UTC in ISO 8601.
+        action: `set`, `promote`, `rollback` or `refused`.
+        overruled: What spoke against the move and was overruled by force; None without force.
     """
 
     model: str
@@ -43,6 +55,8 @@ class AliasChange:
     who: str
     why: str
     created: str
+    action: str = "set"
+    overruled: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +103,64 @@ class ApiKey:
     scopes: tuple[str, ...]
     created: str
     revoked: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version that an alias may be moved to, once every worker has it loaded and warm.
+
+    Attributes:
+        id: Names it.
+        model: Name of the model.
+        alias: Name of the alias.
+        version: The version.
+        who: Who proposes it.
+        expires: When workers forget it unless it is renewed, UTC in ISO 8601.
+    """
+
+    id: str
+    model: str
+    alias: str
+    version: str
+    who: str
+    expires: str
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What one process of a serve says of itself.
+
+    Attributes:
+        id: Unique among all processes that ever were.
+        service: `router`, or the framework of a host.
+        place: Machine and process, for people.
+        refs: The plan's model references that it serves, as `name:alias` or `name:version`.
+        holds: Tags that a host has loaded and warm, or that a router sends requests to.
+        failed: Tags that it could not load, with the reason.
+        seen: When it last said so, by its own clock, UTC in ISO 8601.
+    """
+
+    id: str
+    service: str
+    place: str
+    refs: tuple[str, ...]
+    holds: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+    seen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that the processes of a serve follow, read at one moment.
+
+    Attributes:
+        aliases: Version of each (model, alias).
+        candidates: Versions on their way to an alias.
+        workers: Processes that have said something lately.
+        revisions: The latest revision of each endpoint.
+    """
+
+    aliases: dict[tuple[str, str], str]
+    candidates: tuple[Candidate, ...]
+    workers: tuple[Worker, ...]
+    revisions: dict[str, Revision]

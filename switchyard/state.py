@@ -1,7 +1,7 @@
 """The state database: what changes while Switchyard runs and must outlive it.
 
-Aliases with their history, revisions of traffic, API keys and leases, by SQLAlchemy Core on SQLite
-or PostgreSQL. Every method is one short transaction. Writers take turns on both databases (SQLite
+Aliases with their history, revisions of traffic, what the processes of a serve say of themselves,
+API keys and leases, by SQLAlchemy Core on SQLite or PostgreSQL. Every method is one short transaction. Writers take turns on both databases (SQLite
 allows no other way, PostgreSQL takes an advisory lock): writes are rare, and what a writer has read
 is still true when it writes. All times are UTC in ISO 8601 with microseconds, so that they sort as
 text. Methods block; a database that does not answer raises `NotReady` from every one of them.
@@ -16,16 +16,52 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
 from switchyard import database
-from switchyard.database import alias_history, aliases, api_keys, leases, revisions
+from switchyard.database import (
+    alias_history,
+    aliases,
+    api_keys,
+    candidates,
+    leases,
+    revisions,
+    workers,
+)
 from switchyard.errors import Conflict, InvalidInput, NotFound, NotReady
-from switchyard.records import SCOPES, AliasChange, ApiKey, Revision, iso, utc_now
+from switchyard.records import (
+    SCOPES,
+    AliasChange,
+    ApiKey,
+    Candidate,
+    Observed,
+    Revision,
+    Worker,
+    iso,
+    utc_now,
+)
 
-__all__ = ["ANY", "SCOPES", "AliasChange", "ApiKey", "Revision", "State", "iso", "utc_now"]
+__all__ = [
+    "ANY",
+    "SCOPES",
+    "AliasChange",
+    "ApiKey",
+    "Candidate",
+    "Observed",
+    "Revision",
+    "State",
+    "Worker",
+    "iso",
+    "utc_now",
+]
+
+WORKER_SECONDS: Final = 15.0
+"""A worker that has said nothing for so long is gone. Clocks must agree to well within this."""
+
+FORGET_SECONDS: Final = 3600.0
+"""How long the row of a worker that is gone stays."""
 
 
 class _Any(Enum):
@@ -86,6 +122,8 @@ class State:
         why: str,
         *,
         expected: str | Literal[_Any.ANY] | None = ANY,
+        action: str = "set",
+        overruled: str | None = None,
     ) -> None:
         """Moves an alias and records the move; an alias that is there already is no move.
 
@@ -96,6 +134,8 @@ class State:
             who: Who moves it.
             why: The reason.
             expected: Version before, None for a new alias, `ANY` to override.
+            action: What the history calls it.
+            overruled: What spoke against it and was overruled by force.
 
         Raises:
             Conflict: The alias is not at the expected version.
@@ -114,11 +154,89 @@ class State:
                 db.execute(aliases.insert().values(**name, version=version))
             else:
                 db.execute(aliases.update().filter_by(**name).values(version=version))
-            change = AliasChange(model, alias, now, version, who, why, iso(self._clock()))
+            moved = iso(self._clock())
+            change = AliasChange(model, alias, now, version, who, why, moved, action, overruled)
             db.execute(alias_history.insert().values(**asdict(change)))
 
+    def record_refusal(self, model: str, alias: str, version: str, who: str, why: str) -> None:
+        """Records in the history that an alias was not moved to a version, and why."""
+        with _transaction(self._writer) as db:
+            now = _version(db, model, alias)
+            refused = iso(self._clock())
+            change = AliasChange(model, alias, now, version, who, why, refused, "refused")
+            db.execute(alias_history.insert().values(**asdict(change)))
+
+    def propose(self, model: str, alias: str, version: str, who: str, seconds: float) -> str:
+        """Asks all workers that serve an alias to load a version beside the present one.
+
+        Args:
+            model: Name of the model.
+            alias: Name of the alias.
+            version: The version.
+            who: Who proposes it.
+            seconds: When workers forget it again, unless it is renewed.
+
+        Returns:
+            The candidate's id.
+        """
+        expires = iso(self._clock() + timedelta(seconds=seconds))
+        candidate = Candidate(secrets.token_hex(8), model, alias, version, who, expires)
+        with _transaction(self._writer) as db:
+            db.execute(candidates.delete().where(candidates.c.expires <= iso(self._clock())))
+            db.execute(candidates.insert().values(**asdict(candidate)))
+        return candidate.id
+
+    def renew(self, candidate: str, seconds: float) -> None:
+        """Keeps a candidate for so many seconds from now."""
+        expires = iso(self._clock() + timedelta(seconds=seconds))
+        with _transaction(self._writer) as db:
+            db.execute(candidates.update().filter_by(id=candidate).values(expires=expires))
+
+    def withdraw(self, candidate: str) -> None:
+        """Takes a candidate back; workers drop it unless its alias has moved to it."""
+        with _transaction(self._writer) as db:
+            db.execute(candidates.delete().filter_by(id=candidate))
+
+    def report(self, worker: Worker) -> None:
+        """Records what a worker says of itself, now."""
+        now = self._clock()
+        row = {**asdict(worker), "seen": iso(now)}
+        gone = iso(now - timedelta(seconds=FORGET_SECONDS))
+        with _transaction(self._writer) as db:
+            if not db.execute(workers.update().filter_by(id=worker.id).values(**row)).rowcount:
+                db.execute(workers.delete().where(workers.c.seen < gone))
+                db.execute(workers.insert().values(**row))
+
+    def retire(self, worker: str) -> None:
+        """Forgets a worker that ends."""
+        with _transaction(self._writer) as db:
+            db.execute(workers.delete().filter_by(id=worker))
+
+    def observe(self) -> Observed:
+        """Returns all that the processes of a serve follow, as it is at one moment."""
+        now = self._clock()
+        lately = iso(now - timedelta(seconds=WORKER_SECONDS))
+        newest = sa.select(revisions.c.endpoint, sa.func.max(revisions.c.number).label("number"))
+        newest_of = newest.group_by(revisions.c.endpoint).subquery()
+        latest = sa.select(revisions).join(
+            newest_of,
+            sa.and_(
+                revisions.c.endpoint == newest_of.c.endpoint,
+                revisions.c.number == newest_of.c.number,
+            ),
+        )
+        alive = sa.select(workers).where(workers.c.seen >= lately).order_by(workers.c.id)
+        valid = sa.select(candidates).where(candidates.c.expires > iso(now))
+        with _transaction(self._reader) as db:
+            return Observed(
+                aliases={(row.model, row.alias): row.version for row in db.execute(aliases.select())},
+                candidates=tuple(Candidate(*row) for row in db.execute(valid)),
+                workers=tuple(map(_worker, db.execute(alive))),
+                revisions={row.endpoint: Revision(*row) for row in db.execute(latest)},
+            )
+
     def alias_history(self, model: str) -> list[AliasChange]:
-        """Returns all moves of a model's aliases, the oldest first."""
+        """Returns all moves of a model's aliases, and refused ones, the oldest first."""
         table = alias_history
         columns = [column for column in table.c if column.name != "id"]
         query = sa.select(*columns).where(table.c.model == model).order_by(table.c.id)
@@ -243,6 +361,11 @@ def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
         reason = database.reason(error)
         raise NotReady(f"The state database does not answer: {reason}.", retry_after=1) from error
+
+
+def _worker(row: sa.Row[Any]) -> Worker:
+    refs, holds = tuple(row.refs), tuple(row.holds)
+    return Worker(row.id, row.service, row.place, refs, holds, row.failed, row.seen)
 
 
 def _version(db: sa.Connection, model: str, alias: str) -> str | None:

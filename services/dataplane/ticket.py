@@ -27,14 +27,12 @@ class Ticket(LoggedRequest):
     """One request, or its shadow, on its way through the router; in the end a row of the log.
 
     Attributes:
-        revision: Traffic revision that assigned it.
         started: `time.perf_counter()` of arrival.
         concluded: Whether it has ended, well or badly.
         answered: Whether its predictions went out.
         flights: The batches that carry its rows.
     """
 
-    revision: int
     started: float
     concluded: bool = False
     answered: bool = False

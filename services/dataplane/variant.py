@@ -181,11 +181,9 @@ class Variant:
         parts: list[Part[Columns]],
     ) -> None:
         requests = [logged(part) for part in parts]
-        revision = parts[0].tag.revision
         self._log.append(
             LoggedBatch(
                 endpoint=self.endpoint,
-                revision=revision,
                 variant=self.spec.name,
                 model=self.tag,
                 role=role,

@@ -82,7 +82,6 @@ def make_batch(sizes: tuple[int, ...] = (1,), seed: int = 0, **changes: Any) -> 
     output = rng.random((rows, 3)).astype(np.float32)
     values: dict[str, Any] = {
         "endpoint": "flights",
-        "revision": 7,
         "variant": "torch",
         "model": "flights-torch:abc",
         "role": "primary",
@@ -101,6 +100,7 @@ def make_batch(sizes: tuple[int, ...] = (1,), seed: int = 0, **changes: Any) -> 
                 assignment="forced",
                 key=None if index % 3 == 0 else f"user {index % 2}",
                 latency_ms=1.5 + index,
+                revision=7 + index,
             )
             for index, size in enumerate(sizes)
         ],
@@ -159,7 +159,7 @@ def slow_rows(batch: LoggedBatch, salt: bytes) -> list[dict[str, Any]]:
                     + timedelta(microseconds=round(request.received * 1e6)),
                     "event_time": None if event is None else event.astype(datetime),
                     "endpoint": batch.endpoint,
-                    "revision": batch.revision,
+                    "revision": request.revision,
                     "assigned": request.assigned,
                     "assignment": request.assignment,
                     "variant": batch.variant,

@@ -8,6 +8,7 @@ serves with no state database near:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from switchyard.plan import Plan
     from switchyard.state import State
 
-__all__ = ["LOCK_FILE", "Lock", "adopt", "aliases", "freeze", "lookup", "read"]
+__all__ = ["LOCK_FILE", "Lock", "adopt", "aliases", "effective", "freeze", "lookup", "read"]
 
 LOCK_FILE = "switchyard.lock"
 """Its name, in the folder of the plan's code."""
@@ -69,22 +70,27 @@ def freeze(plan: Plan, state: State) -> bytes:
         NotFound: An alias is not set, or its version is not in the store.
     """
     frozen: dict[str, dict[str, str]] = {}
+    known = aliases(state)
     for endpoint in plan.endpoints.values():
         for variant in endpoint.variants.values():
             name, word = store.split(variant.model)
             if not store.has(name, word):
-                frozen.setdefault(name, {})[word] = lookup(name, word, state)
+                frozen.setdefault(name, {})[word] = lookup(name, word, known)
     lock = Lock(aliases=frozen)
     return orjson.dumps(lock.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
 
 def aliases(state: State) -> dict[tuple[str, str], str]:
-    """Returns the version of each (model, alias).
+    """Returns the version of each (model, alias), as `effective` has them."""
+    return effective(state.aliases())
+
+
+def effective(known: dict[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+    """Returns the aliases in force, given those of the state database.
 
     A state database without a single alias has never been used, so the lock beside the code, if
     there is one, stands for it.
     """
-    known = state.aliases()
     path = settings.ROOT / LOCK_FILE
     if known or not path.is_file():
         return known
@@ -96,20 +102,24 @@ def adopt(state: State) -> None:
     """Copies the lock's aliases into a state database that has none.
 
     Called before an alias is set: with the first one, the database counts as used, and what only
-    the lock knows would be forgotten.
+    the lock knows would be forgotten. Many processes may do so at once.
     """
     if not state.aliases():
-        for (name, alias), version in aliases(state).items():
-            state.set_alias(name, alias, version, "lock", f"taken over from {LOCK_FILE}")
+        state.adopt(aliases(state), "lock", f"taken over from {LOCK_FILE}")
 
 
-def lookup(name: str, alias: str, state: State) -> str:
+def lookup(name: str, alias: str, known: Mapping[tuple[str, str], str]) -> str:
     """Returns the version that an alias stands for.
+
+    Args:
+        name: Name of the model.
+        alias: The alias.
+        known: The aliases in force.
 
     Raises:
         NotFound: The alias is not set, or its version is not in the store.
     """
-    version = aliases(state).get((name, alias))
+    version = known.get((name, alias))
     if version is None:
         raise NotFound(
             f"Model {name!r} has neither a version nor an alias {alias!r}; train the examples with "

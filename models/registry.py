@@ -5,6 +5,7 @@ Versions lie in the model store and never change; aliases lie in the state datab
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from models import lock, store
 if TYPE_CHECKING:
     from switchyard.state import State
 
-__all__ = ["Tag", "resolve"]
+__all__ = ["Tag", "find", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,18 @@ class Tag:
 
 
 def resolve(ref: str, state: State) -> Tag:
+    """Returns the version that a reference stands for now; see `find`."""
+    return find(ref, lock.aliases(state))
+
+
+def find(ref: str, known: Mapping[tuple[str, str], str]) -> Tag:
     """Returns the version that a reference stands for.
 
-    A version that is in the store is taken as it is. Any other word is an alias: of the state
-    database, or of the lock beside the code while the database knows no alias at all.
+    A version that is in the store is taken as it is. Any other word is an alias.
 
     Args:
         ref: `name:version` or `name:alias`.
-        state: The state database.
+        known: The aliases in force, from `models.lock`.
 
     Raises:
         InvalidInput: The reference does not have this form.
@@ -44,4 +49,4 @@ def resolve(ref: str, state: State) -> Tag:
     name, word = store.split(ref)
     if store.has(name, word):
         return Tag(name, word)
-    return Tag(name, lock.lookup(name, word, state))
+    return Tag(name, lock.lookup(name, word, known))

@@ -21,13 +21,18 @@ from models.columns import Columns
 from models.manifest import Manifest
 from switchyard.errors import ModelFailed, ModelRefused
 
-__all__ = ["THREAD_VARIABLES", "Model", "device", "load"]
+__all__ = ["THREAD_VARIABLES", "Model", "device", "load", "prepare", "start"]
 
 Array = np.ndarray[Any, Any]
 Predictor = Callable[[Any], Array]
 Transform = Callable[[Columns], Any]
 
-FORMATS = {"sklearn": ("skops",), "torch": ("safetensors", "pt2"), "tensorflow": ("savedmodel",)}
+FORMATS = {
+    "sklearn": ("skops",),
+    "torch": ("safetensors", "pt2"),
+    "tensorflow": ("savedmodel",),
+    "onnx": ("onnx",),
+}
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -65,7 +70,6 @@ class Model:
         self._predictor = predictor
         self._prepare = prepare
         self._threads = threads
-        self._capped = threading.local()
 
     def predict(self, columns: Columns) -> Array:
         """Answers a batch.
@@ -106,9 +110,13 @@ class Model:
 
     def _cap_this_thread(self) -> None:
         """OpenMP keeps its limit per thread, so each thread that predicts sets it once."""
-        if not hasattr(self._capped, "done"):
+        if getattr(_capped, "threads", None) != self._threads:
             _limit_pools(self._threads)
-            self._capped.done = True
+            _capped.threads = self._threads
+
+
+_capped = threading.local()
+"""The limit of this thread, whichever model it ran last."""
 
 
 def load(folder: Path, manifest: Manifest, *, threads: int = 1) -> Model:
@@ -129,15 +137,21 @@ def load(folder: Path, manifest: Manifest, *, threads: int = 1) -> Model:
     files.check(folder, manifest)
     if manifest.format not in FORMATS[manifest.framework]:
         raise ModelRefused(f"The format {manifest.format} does not belong to {manifest.framework}.")
+    to_input = prepare(manifest)
+    where = start(manifest.framework, threads)
+    framework = importlib.import_module(f"models.{manifest.framework}")
+    predictor: Predictor = framework.load(folder, manifest, where)
+    return Model(manifest, predictor, to_input, where, threads)
+
+
+def start(framework: str, threads: int) -> str:
+    """Imports a framework, caps its thread pools, and returns its `device`; a repeat is cheap."""
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(threads)
-    framework = importlib.import_module(f"models.{manifest.framework}")
-    prepare = _prepare(manifest)
-    if hasattr(framework, "cap_threads"):
-        framework.cap_threads(threads)
-    where = device(manifest.framework)
-    predictor: Predictor = framework.load(folder, manifest, where)
-    return Model(manifest, predictor, prepare, where, threads)
+    module = importlib.import_module(f"models.{framework}")
+    if hasattr(module, "cap_threads"):
+        module.cap_threads(threads)
+    return device(framework)
 
 
 def device(framework: str) -> str:
@@ -205,8 +219,13 @@ def _sigmoid(logits: Array) -> Array:
     return 0.5 * halves + 0.5
 
 
-def _prepare(manifest: Manifest) -> Transform:
-    """Returns what turns columns into the predictor's input."""
+def prepare(manifest: Manifest) -> Transform:
+    """Returns what turns columns into the predictor's input, as the manifest says.
+
+    Raises:
+        ModelRefused: The transform is no function of this project, or a matrix cannot hold the
+            fields.
+    """
     if manifest.transform is not None:
         transform = project.resolve(manifest.transform)
         if not callable(transform):

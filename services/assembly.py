@@ -9,7 +9,7 @@ from services.dataplane.lean import LeanService
 from services.hosts import HOST_NAMES, ROUTER_NAME, make_host
 from services.image import SwitchyardImage, requirements
 from services.router import make_router
-from services.topology import frameworks, resolve, versions
+from services.topology import frameworks, references, resolve
 from switchyard import plan as plans
 from switchyard import settings
 from switchyard.state import State
@@ -30,7 +30,7 @@ def assemble(service_class: type[Any] = LeanService) -> dict[str, LeanService]:
     specs = resolve(plan, State.open())
     needed = frameworks(specs.values())
     hosts = {
-        name: make_host(name, plan.host(name), versions(specs.values(), name)) for name in needed
+        name: make_host(name, plan.host(name), references(specs.values(), name)) for name in needed
     }
     controller = make_controller()
     image = SwitchyardImage(plan=plan)

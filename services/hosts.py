@@ -1,8 +1,8 @@
 """The host services: one BentoML service per framework, made from the plan.
 
-A host loads every model version of its framework that the plan names, warms each up with rows of
-its reference data, and answers the router's hop. Its declared APIs, one per model, serve plain
-BentoML clients in batches.
+A host holds the model versions of its framework that the plan's references stand for, follows their
+aliases while it serves, and answers the router's hop. Its declared APIs, one per reference, serve
+plain BentoML clients in batches.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import bentoml
@@ -23,7 +22,7 @@ import orjson
 from bentoml._internal.context import server_context
 from bentoml.exceptions import InvalidArgument, ServiceUnavailable
 
-from models import runtime, store
+from models import runtime
 from models.columns import Columns
 from services.dataplane.farewell import hold_back_stop, runs_beside
 from services.dataplane.lean import (
@@ -37,7 +36,8 @@ from services.dataplane.lean import (
     respond,
     respond_error,
 )
-from services.dataplane.link import STATUS_PATH, infer_path
+from services.dataplane.link import INFER_PREFIX, STATUS_PATH, tag_of_path
+from services.holder import Holder
 from services.topology import VariantSpec
 from services.wire import oip
 from services.wire.answer import Scores
@@ -51,6 +51,7 @@ from switchyard.errors import (
     UnsupportedMediaType,
 )
 from switchyard.plan import Framework, Host
+from switchyard.state import State
 
 __all__ = ["HOST_NAMES", "ROUTER_NAME", "make_host"]
 
@@ -61,6 +62,7 @@ HOST_NAMES: dict[Framework, str] = {
     "sklearn": "SklearnHost",
     "torch": "TorchHost",
     "tensorflow": "TensorFlowHost",
+    "onnx": "OnnxHost",
 }
 """Framework to the name of its service."""
 
@@ -70,7 +72,6 @@ OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 STOP_SECONDS = 8.0
 MAX_HOP_BYTES = 256 * 2**20
 MAX_API_ROWS = 4096
-WARM_UP_ROWS = 64
 OCTETS = (b"content-type", b"application/octet-stream")
 
 
@@ -80,44 +81,26 @@ class HostBase:
     Attributes:
         framework: The framework it runs.
         plan: Its section of the plan.
-        variants: The versions it runs, by tag.
+        refs: The plan's references that it serves.
     """
 
     framework: str
     plan: Host
-    variants: dict[str, VariantSpec]
+    refs: tuple[str, ...]
 
     leaving = False
 
     def __init__(self) -> None:
-        self.loaded: dict[str, runtime.Model] = {}
-        self.failed: dict[str, str] = {}
         self.calls = 0
         self.pool = ThreadPoolExecutor(self.plan.threads, thread_name_prefix="model")
         self.token = settings.hop_token()
-        for tag, spec in self.variants.items():
-            self._load(tag, spec)
+        self.holder = Holder(self.framework, self.plan.threads, self.refs, State.open())
         self._check_device()
-        self.routes: dict[str, Handler] = {STATUS_PATH: self._status}
-        for tag, spec in self.variants.items():
-            self.routes[infer_path(spec.model, spec.version)] = partial(self._infer, tag)
 
-    def _load(self, tag: str, spec: VariantSpec) -> None:
-        """Loads and warms up one version; a bad one must not take the others down."""
-        try:
-            folder = store.path(spec.model, spec.version)
-            model = runtime.load(folder, spec.manifest, threads=self.plan.threads)
-            sample = store.reference(spec.model, spec.version).head(WARM_UP_ROWS)
-            model.warm_up(Columns.from_frame(spec.manifest.fields, sample))
-        except SwitchyardError as error:
-            self.failed[tag] = error.message
-            logger.error("%s is not served: %s", tag, error.message)
-        except Exception as error:
-            self.failed[tag] = f"{type(error).__name__}: {error}"
-            logger.exception("%s is not served", tag)
-        else:
-            self.loaded[tag] = model
-            logger.info("%s is loaded and warm on %s", tag, model.device)
+    def start(self) -> None:
+        """Begins to follow the aliases; called once the event loop runs."""
+        hold_back_stop(self.is_needed, STOP_SECONDS)
+        self.holder.start()
 
     def _check_device(self) -> None:
         """A declared GPU that is not there is said once; BentoML goes on silently.
@@ -125,7 +108,7 @@ class HostBase:
         Where the plan insists on it the whole serve is told to stop: a host that only ended itself
         would be started again and again.
         """
-        if not self.plan.resources.gpu or runtime.device(self.framework) == "cuda":
+        if not self.plan.resources.gpu or self.holder.shelf.device == "cuda":
             return
         message = (
             f"The plan gives the {self.framework} host {self.plan.resources.gpu} GPU, but "
@@ -150,7 +133,7 @@ class HostBase:
         path: str = scope["path"]
         server = scope.get("server")
         over_tcp = server is None or server[1] is not None
-        handler = self.routes.get(path)
+        handler = self._hop_route(path)
         if handler is not None:
             return self._with_token(handler, scope) if over_tcp else handler
         if path in OPEN_PATHS:
@@ -160,6 +143,11 @@ class HostBase:
         if scope["method"] == "POST" and not _is_json(scope):
             return _refuse(UnsupportedMediaType("A host takes JSON; pickled bodies are refused."))
         return None
+
+    def _hop_route(self, path: str) -> Handler | None:
+        if path.startswith(INFER_PREFIX):
+            return self._infer
+        return self._status if path == STATUS_PATH else None
 
     def _with_token(self, handler: Handler, scope: Scope) -> Handler:
         given = dict(scope["headers"]).get(b"authorization", b"")
@@ -174,18 +162,16 @@ class HostBase:
             "framework": self.framework,
             "pid": os.getpid(),
             "worker": server_context.worker_index,
-            "device": next((model.device for model in self.loaded.values()), "cpu"),
-            "models": {**dict.fromkeys(self.loaded), **self.failed},
+            "device": self.holder.shelf.device,
+            "models": {**dict.fromkeys(self.holder.shelf.loaded), **self.holder.shelf.failed},
         }
         await respond(send, 200, [JSON], orjson.dumps(status))
 
-    async def _infer(self, tag: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _infer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One batch of the hop: Open Inference Protocol with binary tensors, both ways."""
         self.calls += 1
         try:
-            model = self.loaded.get(tag)
-            if model is None:
-                raise NotFound(f"{tag} is not loaded: {self.failed[tag]}")
+            model = self.holder.model(tag_of_path(scope["path"]))
             headers = dict(scope["headers"])
             body = await read_body(receive, headers, MAX_HOP_BYTES)
             length = int(headers[b"inference-header-content-length"])
@@ -216,11 +202,12 @@ class HostBase:
             logger.exception("the model failed on a batch of %d rows", columns.rows)
             raise ModelFailed(f"The model failed: {type(error).__name__}: {error}") from error
 
-    async def answer(self, tag: str, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def answer(self, ref: str, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answers rows of a plain BentoML client; `inputs` are records of the model's schema."""
-        model = self.loaded.get(tag)
-        if model is None:
-            raise ServiceUnavailable(f"{tag} is not loaded: {self.failed[tag]}")
+        try:
+            model = self.holder.model(self.holder.current.get(ref, ref))
+        except NotFound as error:
+            raise ServiceUnavailable(error.message) from None
         try:
             columns = Encoder(model.manifest.fields, MAX_API_ROWS).encode(inputs)
         except SwitchyardError as error:
@@ -242,8 +229,13 @@ def _refuse(error: SwitchyardError) -> Handler:
     return handler
 
 
-def make_host(framework: Framework, plan: Host, variants: dict[str, VariantSpec]) -> LeanService:
+def make_host(framework: Framework, plan: Host, refs: dict[str, VariantSpec]) -> LeanService:
     """Returns the service of a framework.
+
+    Args:
+        framework: The framework.
+        plan: The host's section of the plan.
+        refs: The plan's references that it serves, with what they stand for now.
 
     BentoML finds APIs and dependencies by `dir(cls)`, so they are attributes of a class that is
     made here; the model references make `bentoml build` take the models along.
@@ -251,22 +243,27 @@ def make_host(framework: Framework, plan: Host, variants: dict[str, VariantSpec]
     name = HOST_NAMES[framework]
 
     async def on_start(self: HostBase) -> None:
-        hold_back_stop(self.is_needed, STOP_SECONDS)
+        self.start()
+
+    async def on_stop(self: HostBase) -> None:
+        await self.holder.stop()
 
     body: dict[str, Any] = {
         "__doc__": f"Runs the {framework} models.",
         "__module__": __name__,
         "framework": framework,
         "plan": plan,
-        "variants": variants,
+        "refs": tuple(refs),
         "on_start": bentoml.on_startup(on_start),
+        "on_stop": bentoml.on_shutdown(on_stop),
     }
-    models = [spec.model for spec in variants.values()]
-    for number, (tag, spec) in enumerate(variants.items()):
+    for number, tag in enumerate(sorted({spec.tag for spec in refs.values()})):
         body[f"model_{number}"] = bentoml.models.BentoModel(tag)
+    models = [spec.model for spec in refs.values()]
+    for number, (ref, spec) in enumerate(refs.items()):
         alone = models.count(spec.model) == 1
-        route = f"/{spec.model}" if alone else f"/{spec.model}/{spec.version}"
-        body[f"predict_{number}"] = _api(tag, spec, f"predict_{number}", route)
+        route = f"/{spec.model}" if alone else f"/{ref.replace(':', '/')}"
+        body[f"predict_{number}"] = _api(ref, spec, f"predict_{number}", route)
     decorate: Callable[[type], LeanService] = bentoml.service(
         name=name,
         service_class=LeanService,
@@ -280,9 +277,9 @@ def make_host(framework: Framework, plan: Host, variants: dict[str, VariantSpec]
     return decorate(type(name, (HostBase,), body))
 
 
-def _api(tag: str, spec: VariantSpec, word: str, route: str) -> Any:
+def _api(ref: str, spec: VariantSpec, word: str, route: str) -> Any:
     async def predict(self: HostBase, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return await self.answer(tag, inputs)
+        return await self.answer(ref, inputs)
 
     predict.__name__ = word
     predict.__doc__ = f"Answers rows by {spec.model}."

@@ -8,7 +8,7 @@ from switchyard.plan import Endpoint
 from switchyard.records import Revision, iso, utc_now
 from switchyard.state import State
 
-__all__ = ["current"]
+__all__ = ["current", "in_force"]
 
 BY_PLAN = "plan"
 
@@ -27,7 +27,7 @@ def current(name: str, settings: Endpoint, state: State) -> Revision:
     """
     while True:
         latest = state.latest_revision(name)
-        if latest is not None and _in_force(latest, settings):
+        if latest is not None and in_force(latest, settings):
             return latest
         revision = _follow(name, settings, latest)
         try:
@@ -37,7 +37,12 @@ def current(name: str, settings: Endpoint, state: State) -> Revision:
         return revision
 
 
-def _in_force(latest: Revision, settings: Endpoint) -> bool:
+def in_force(latest: Revision, settings: Endpoint) -> bool:
+    """Tells whether an endpoint's latest revision holds for this plan.
+
+    One that was made from a plan holds as long as the plan says the same, any other as long as the
+    plan has the same variants.
+    """
     if latest.shares.keys() != settings.variants.keys():
         return False
     if latest.who != BY_PLAN:

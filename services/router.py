@@ -21,10 +21,9 @@ from starlette.responses import Response
 from monitoring.feedback import FeedbackLog
 from monitoring.log import PredictionLog
 from monitoring.metrics import Metrics
-from services import revisions
 from services.admin.auth import Gate
 from services.api import Accepted, Prediction
-from services.dataplane.endpoint import JSON, Endpoint
+from services.dataplane.endpoint import JSON
 from services.dataplane.farewell import hold_back_stop
 from services.dataplane.front import Front, render
 from services.dataplane.hop import Address, HopClient
@@ -37,11 +36,12 @@ from services.dataplane.lean import (
     respond_error,
 )
 from services.dataplane.link import HostLink
-from services.dataplane.variant import Variant
+from services.endpoints import Endpoints
 from services.health import Health
 from services.hosts import HOST_NAMES, ROUTER_NAME
 from services.loops import every
-from services.topology import EndpointSpec, VariantSpec, frameworks
+from services.topology import EndpointSpec, frameworks
+from services.watch import POLL_SECONDS
 from services.wire import json
 from switchyard import settings
 from switchyard.errors import MethodNotAllowed, NotFound, SwitchyardError
@@ -88,10 +88,11 @@ class RouterBase:
         self.links: dict[str, HostLink] = {
             name: self._link(name) for name in frameworks(self.specs.values())
         }
-        self.endpoints = {name: self._endpoint(spec, state) for name, spec in self.specs.items()}
+        self.endpoints = Endpoints(self.plan, self.specs, self.links, self.log, self.metrics, state)
         self.gate = Gate(self.plan.auth, settings.admin_token(), state)
-        self.front = Front(self.endpoints, self.plan.default_endpoint, self.gate, self.feedback_log)
-        self.health = Health(self.endpoints, self.links)
+        serving = self.endpoints.by_name
+        self.front = Front(serving, self.plan.default_endpoint, self.gate, self.feedback_log)
+        self.health = Health(serving, self.links)
         self.leaving = False
         self.loops: list[asyncio.Task[None]] = []
         self._routes: dict[str, tuple[str, Handler]] = {
@@ -109,24 +110,13 @@ class RouterBase:
         client = HopClient(Address.parse(url, settings.hop_token()), max(8, 2 * host.workers))
         return HostLink(framework, client, local=host.url is None)
 
-    def _endpoint(self, spec: EndpointSpec, state: State) -> Endpoint:
-        variants = {name: self._variant(spec, variant) for name, variant in spec.variants.items()}
-        revision = revisions.current(spec.name, spec.settings, state)
-        return Endpoint(spec, variants, revision, self.metrics)
-
-    def _variant(self, spec: EndpointSpec, variant: VariantSpec) -> Variant:
-        framework = variant.manifest.framework
-        host = self.plan.host(framework)
-        # More batches at once than the host can run would only be smaller ones.
-        slots = host.workers * host.threads
-        return Variant(spec, variant, self.links[framework], slots, self.log, self.metrics)
-
     @bentoml.on_startup
     async def start(self) -> None:
         """Starts the logs, and the loops beside the requests."""
         self.log.start()
         self.feedback_log.start()
         loops = [self._settle(), every(FOLD_SECONDS, self.fold)]
+        loops += [every(POLL_SECONDS, self.endpoints.follow)]
         loops += [every(PROBE_SECONDS, link.probe) for link in self.links.values()]
         self.loops = [asyncio.create_task(loop) for loop in loops]
         hold_back_stop(self.is_needed, DRAIN_SECONDS)
@@ -145,12 +135,12 @@ class RouterBase:
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Waits for shadows, ends the loops, and writes out what is remembered."""
-        closing = [endpoint.close() for endpoint in self.endpoints.values()]
-        with contextlib.suppress(TimeoutError):  # late shadows are not waited for
-            await asyncio.wait_for(asyncio.gather(*closing), CLOSE_SECONDS)
         for loop in self.loops:
             loop.cancel()
         await asyncio.gather(*self.loops, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):  # late shadows are not waited for
+            await asyncio.wait_for(self.endpoints.close(), CLOSE_SECONDS)
+        await self.endpoints.retire()
         for link in self.links.values():
             link.client.close()
         self.fold()
@@ -158,8 +148,7 @@ class RouterBase:
 
     def fold(self) -> None:
         """Hands what was counted to prometheus_client."""
-        for name, endpoint in self.endpoints.items():
-            self.metrics.active(name, endpoint.active)
+        self.endpoints.count_active()
         self.metrics.fold()
 
     async def _settle(self) -> None:

@@ -1,27 +1,23 @@
 """What one serve consists of: the plan's endpoints with their variants bound to model versions.
 
-Every process of a serve builds this for itself, from the same plan, aliases and manifests, and
-comes to the same result.
+Every process of a serve builds this for itself, from the same plan, aliases and manifests. Where an
+alias moves while they do, they agree again as soon as each has looked at the state database.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from models import registry, store
+from models import lock, store
 from models.manifest import Manifest
+from models.registry import Tag, find
 from models.schema import Schema, union
 from switchyard.errors import PlanError
 from switchyard.plan import Endpoint, Framework, Plan
 from switchyard.state import State
 
-__all__ = ["EndpointSpec", "VariantSpec", "frameworks", "resolve", "versions"]
-
-
-PINNED = "SWITCHYARD_PINNED"
+__all__ = ["EndpointSpec", "VariantSpec", "bind", "frameworks", "references", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +26,14 @@ class VariantSpec:
 
     Attributes:
         name: Name in the plan.
+        ref: What the plan binds it to, `model:alias` or `model:version`.
         model: Model name.
         version: Version in the store.
         manifest: What that version is.
     """
 
     name: str
+    ref: str
     model: str
     version: str
     manifest: Manifest
@@ -68,34 +66,38 @@ class EndpointSpec:
 
 
 def resolve(plan: Plan, state: State) -> dict[str, EndpointSpec]:
-    """Binds every variant of the plan to a version of its model.
-
-    The first process of a serve resolves the aliases and leaves the versions to the processes that
-    it starts, in `SWITCHYARD_PINNED`: a host that is started again after an alias has moved must
-    load what its router asks for.
+    """Binds every variant of the plan to the version of its model that its alias stands for now.
 
     Raises:
         NotFound: A model, version or alias that the plan names is not there.
         PlanError: The variants of an endpoint do not fit together.
     """
-    left = json.loads(os.environ.get(PINNED, "{}"))
-    mine = left.get("by", os.getpid()) == os.getpid()
-    pins: dict[str, str] = {} if mine else left["versions"]
-    specs = {name: _endpoint(name, e, state, pins) for name, e in plan.endpoints.items()}
-    if mine:
-        os.environ[PINNED] = json.dumps({"by": os.getpid(), "versions": pins})
-    return specs
+    known = lock.aliases(state)
+    return {
+        name: bind(
+            name, settings, {v: find(bound.model, known) for v, bound in settings.variants.items()}
+        )
+        for name, settings in plan.endpoints.items()
+    }
 
 
-def _endpoint(name: str, settings: Endpoint, state: State, pins: dict[str, str]) -> EndpointSpec:
+def bind(name: str, settings: Endpoint, tags: Mapping[str, Tag]) -> EndpointSpec:
+    """Binds the variants of an endpoint to versions.
+
+    Args:
+        name: Of the endpoint.
+        settings: Its section of the plan.
+        tags: Version of each variant.
+
+    Raises:
+        NotFound: A version is not in the store.
+        PlanError: The variants do not fit together.
+    """
     variants = {}
     for variant, bound in settings.variants.items():
-        pinned = pins.get(bound.model)
-        if pinned is None or not store.has(*store.split(pinned)):
-            pinned = pins[bound.model] = str(registry.resolve(bound.model, state))
-        tag = registry.Tag(*store.split(pinned))
+        tag = tags[variant]
         manifest = store.manifest(tag.name, tag.version)
-        variants[variant] = VariantSpec(variant, tag.name, tag.version, manifest)
+        variants[variant] = VariantSpec(variant, bound.model, tag.name, tag.version, manifest)
     manifests = [spec.manifest for spec in variants.values()]
     first = manifests[0]
     if any((m.task, m.classes) != (first.task, first.classes) for m in manifests):
@@ -117,7 +119,7 @@ def frameworks(specs: Iterable[EndpointSpec]) -> tuple[Framework, ...]:
     return tuple(sorted({v.manifest.framework for spec in specs for v in spec.variants.values()}))
 
 
-def versions(specs: Iterable[EndpointSpec], framework: str) -> dict[str, VariantSpec]:
-    """Returns the model versions that a framework's host runs, by tag."""
+def references(specs: Iterable[EndpointSpec], framework: str) -> dict[str, VariantSpec]:
+    """Returns what a framework's host serves, by the plan's references (`name:alias`)."""
     found = (v for spec in specs for v in spec.variants.values())
-    return {v.tag: v for v in found if v.manifest.framework == framework}
+    return {v.ref: v for v in found if v.manifest.framework == framework}

@@ -14,12 +14,6 @@ import pytest
 from e2e.server import ROOT, Server
 
 
-@pytest.fixture(autouse=True)
-def unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes back the versions that a test's process leaves to the processes it starts."""
-    monkeypatch.setenv("SWITCHYARD_PINNED", "{}")
-
-
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BENTOML_HOME with the trained example models."""

@@ -17,9 +17,10 @@ from services.dataplane.hop import HopClient, HopClosed, HopReply
 from services.wire import oip
 from switchyard.errors import DeadlineExceeded, InvalidInput, ModelFailed, NotReady, Problem
 
-__all__ = ["STATUS_PATH", "HostLink", "infer_path"]
+__all__ = ["INFER_PREFIX", "STATUS_PATH", "HostLink", "infer_path", "tag_of_path"]
 
 STATUS_PATH = "/switchyard/host"
+INFER_PREFIX = "/v2/models/"
 PROBE_LIMIT_SECONDS = 0.7
 TRIES = 2
 
@@ -28,7 +29,15 @@ Array = np.ndarray[Any, Any]
 
 def infer_path(model: str, version: str) -> str:
     """Returns the path of the Open Inference Protocol under which a host runs a version."""
-    return f"/v2/models/{model}/versions/{version}/infer"
+    return f"{INFER_PREFIX}{model}/versions/{version}/infer"
+
+
+def tag_of_path(path: str) -> str:
+    """Returns the tag of a path that may be one of `infer_path`'s, `?` if it is none."""
+    match path.removeprefix(INFER_PREFIX).split("/"):
+        case [model, "versions", version, "infer"]:
+            return f"{model}:{version}"
+    return "?"
 
 
 class HostLink:

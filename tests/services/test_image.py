@@ -58,7 +58,7 @@ def test_only_the_extras_that_the_plan_needs(project: Path) -> None:
         requirements(["onnx"])
 
 
-@pytest.mark.parametrize("framework", ["sklearn", "torch", "tensorflow"])
+@pytest.mark.parametrize("framework", ["sklearn", "torch", "tensorflow", "onnx"])
 def test_all_that_a_bento_of_ours_needs_is_pinned(framework: str) -> None:
     lines = requirements([framework])
     assert [line for line in lines if "==" not in line] == []

@@ -116,7 +116,9 @@ def test_only_frameworks_that_a_variant_needs(register: Register, state: State) 
     assert topology.frameworks([both["e"]]) == ("sklearn",)
 
 
-def test_a_host_runs_each_version_of_its_framework_once(register: Register, state: State) -> None:
+def test_a_host_serves_each_reference_of_its_framework_once(
+    register: Register, state: State
+) -> None:
     version, newer = register("s"), register("s", alias="staging")
     register("t", framework="torch", format="pt2")
     specs = resolve(
@@ -124,6 +126,10 @@ def test_a_host_runs_each_version_of_its_framework_once(register: Register, stat
         e={"v": "s:production", "w": "s:staging"},
         f={"v": "t:production", "w": "s:production"},
     ).values()
-    assert topology.versions(specs, "sklearn").keys() == {f"s:{version}", f"s:{newer}"}
-    assert [v.model for v in topology.versions(specs, "torch").values()] == ["t"]
-    assert topology.versions(specs, "tensorflow") == {}
+    found = topology.references(specs, "sklearn")
+    assert {ref: v.tag for ref, v in found.items()} == {
+        "s:production": f"s:{version}",
+        "s:staging": f"s:{newer}",
+    }
+    assert list(topology.references(specs, "torch")) == ["t:production"]
+    assert topology.references(specs, "tensorflow") == {}

@@ -58,6 +58,15 @@ class Columns:
         blocks = {name: array[start:stop] for name, array in self.blocks.items()}
         return Columns(self.schema, blocks, stop - start)
 
+    def take(self, rows: Array) -> Columns:
+        """Returns some of the rows.
+
+        Args:
+            rows: Their indices, int64 (k,).
+        """
+        blocks = {name: block[rows] for name, block in self.blocks.items()}
+        return Columns(self.schema, blocks, len(rows))
+
     @staticmethod
     def concat(parts: Sequence[Columns]) -> Columns:
         """Joins batches of one schema in order; a single batch is returned as it is."""

@@ -103,6 +103,8 @@ class LoggedRequest:
         key: Sticky key as it came; only its hash is stored.
         latency_ms: From arrival to answer.
         revision: Of the endpoint's traffic that assigned it.
+        places: Index in the request of each of its rows in this batch, int64 (rows,), where they
+            do not follow one another from `first_row`; the others were refused.
     """
 
     request_id: str
@@ -115,6 +117,7 @@ class LoggedRequest:
     key: str | None
     latency_ms: float
     revision: int
+    places: Array | None
 
 
 @dataclass(slots=True)
@@ -229,12 +232,16 @@ class Encoder:
         return pa.RecordBatch.from_arrays(arrays, schema=self.arrow_schema)
 
     def _of_requests(self, requests: Sequence[LoggedRequest]) -> dict[str, pa.Array]:
-        ids, first, counts, received, event, assigned, assignment, keys, latency, revision = zip(
+        ids, first, counts, received, event, assigned, assignment, keys, latency, *last = zip(
             *map(_of_request, requests), strict=True
         )
+        revision, index = last
         rows = np.array(counts)
         starts = np.cumsum(rows) - rows
         places = np.arange(rows.sum()) + np.repeat(np.array(first) - starts, rows)
+        for start, count, given in zip(starts, rows, index, strict=True):
+            if given is not None:
+                places[start : start + count] = given
         return {
             "request_id": texts(ids, rows),
             "row": plain(pa.int32(), places.astype(np.int32)),

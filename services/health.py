@@ -52,9 +52,12 @@ class Health:
 
     @property
     def alive(self) -> bool:
-        """Whether a restart would not help: false when a host of this serve stays dead."""
+        """Whether a restart would not help: false when a host of this serve stays dead.
+
+        A host that has not been up yet may still be loading, which `ready` tells.
+        """
         now = time.monotonic()
-        return not self.complete or not any(
+        return not any(
             link.local and link.down_since is not None and now - link.down_since > DEAD_HOST_SECONDS
             for link in self.links.values()
         )

@@ -12,7 +12,7 @@ import numpy as np
 from models.columns import Columns
 from monitoring.metrics import Metrics, VariantMetrics
 from services.dataplane.answer import Answer
-from services.dataplane.ticket import Ticket
+from services.dataplane.ticket import Ticket, without
 from services.dataplane.variant import Variant
 from services.topology import EndpointSpec
 from services.traffic.shadow import Mirror
@@ -25,6 +25,7 @@ from switchyard.errors import (
     DeadlineExceeded,
     Forbidden,
     InvalidInput,
+    ModelFailed,
     NotFound,
     Overloaded,
     Problem,
@@ -153,6 +154,7 @@ class Endpoint:
         self.active += 1
         metrics: VariantMetrics | None = None
         ticket: Ticket | None = None
+        good: list[int] | None
         rows = 0
         status = "ok"
         try:
@@ -175,13 +177,24 @@ class Endpoint:
                 request.key,
                 0.0,
                 self.revision.number,
+                None if good is None else np.array(good, dtype=np.int64),
                 started,
             )
             timeout = self._timeout
             if request.timeout_ms is not None:
                 timeout = min(timeout, request.timeout_ms / 1000)
             deadline = asyncio.get_running_loop().time() + timeout
-            scores = await variant.submit(columns, ticket, deadline)
+            try:
+                scores = await variant.submit(columns, ticket, deadline)
+            except ModelFailed as error:
+                if good is None or not error.details:
+                    raise
+                ticket.conclude(answered=False)
+                columns, ticket, good, failed = without(error.details, columns, ticket, good)
+                problems = [*problems, *failed]
+                if not good:
+                    return self._nothing_good(request_id, variant, good, problems, started)
+                scores = await variant.submit(columns, ticket, deadline)
             ticket.latency_ms = (time.perf_counter() - started) * 1000
         except BaseException as error:
             status = error.code if isinstance(error, SwitchyardError) else "cancelled"
@@ -248,6 +261,7 @@ class Endpoint:
         problems: list[Problem],
         started: float,
     ) -> Answer:
+        """Answers a request of which every row is bad."""
         empty = np.empty((0, len(self.spec.classes or (0,))), dtype=np.float32)
         scores = Scores.from_output(empty, self.spec.classes)
         latency_ms = (time.perf_counter() - started) * 1000

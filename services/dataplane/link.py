@@ -51,7 +51,8 @@ class HostLink:
     Attributes:
         status: Last answer to a probe: `device`, `models` (loaded tags to null or what failed).
         up: Whether it is taken for alive.
-        down_since: `time.monotonic()` since when it is away; None while it is up.
+        down_since: `time.monotonic()` since when it is away; None while it is up, and before it
+            has been up for the first time: how long loading may take is not for us to say.
     """
 
     def __init__(self, framework: str, client: HopClient, *, local: bool) -> None:
@@ -60,7 +61,7 @@ class HostLink:
         self.local = local
         self.status: dict[str, Any] = {}
         self.up = False
-        self.down_since: float | None = time.monotonic()
+        self.down_since: float | None = None
 
     def serves(self, tag: str) -> bool:
         """Tells whether a model version is loaded and warm on a host that answers."""

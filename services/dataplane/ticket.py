@@ -7,7 +7,7 @@ last of its requests has ended, without those that ended badly.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 from models.columns import Columns
 from monitoring.log import LoggedRequest
 from services.dataplane.batcher import Part
+from switchyard.errors import Problem
 
-__all__ = ["Flight", "Ticket", "logged"]
+__all__ = ["Flight", "Ticket", "logged", "without"]
 
 Array = np.ndarray[Any, Any]
 
@@ -107,7 +108,40 @@ def logged(part: Part[Columns]) -> LoggedRequest:
     ticket: Ticket = part.tag
     if part.rows == ticket.rows:
         return ticket
+    here = slice(part.first_row, part.first_row + part.rows)
+    return replace(
+        ticket,
+        first_row=part.first_row,
+        rows=part.rows,
+        event_time=None if ticket.event_time is None else ticket.event_time[here],
+        places=None if ticket.places is None else ticket.places[here],
+    )
+
+
+def without(
+    failed: Sequence[Problem], columns: Columns, ticket: Ticket, good: Sequence[int]
+) -> tuple[Columns, Ticket, list[int], list[Problem]]:
+    """Takes the rows on which the model fails out of a request.
+
+    Args:
+        failed: The problems, by index in `columns`.
+        columns: Rows that were sent.
+        ticket: The request.
+        good: Index of each of them in the request.
+
+    Returns:
+        The other rows, a ticket for them, their indices, and the problems by index in the request.
+    """
+    bad = {problem.row for problem in failed}
+    keep = np.array([row for row in range(columns.rows) if row not in bad], dtype=np.int64)
+    kept = [good[row] for row in keep]
     times = ticket.event_time
-    if times is not None:
-        times = times[part.first_row : part.first_row + part.rows]
-    return replace(ticket, first_row=part.first_row, rows=part.rows, event_time=times)
+    rest = replace(
+        ticket,
+        rows=len(keep),
+        event_time=None if times is None else times[keep],
+        places=np.array(kept, dtype=np.int64),
+        concluded=False,
+    )
+    named = [replace(problem, row=good[problem.row or 0]) for problem in failed]
+    return columns.take(keep), rest, kept, named

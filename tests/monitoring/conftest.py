@@ -101,6 +101,7 @@ def make_batch(sizes: tuple[int, ...] = (1,), seed: int = 0, **changes: Any) -> 
                 key=None if index % 3 == 0 else f"user {index % 2}",
                 latency_ms=1.5 + index,
                 revision=7 + index,
+                places=None if index % 4 else 3 * np.arange(size) + 1,
             )
             for index, size in enumerate(sizes)
         ],
@@ -154,7 +155,9 @@ def slow_rows(batch: LoggedBatch, salt: bytes) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "request_id": request.request_id,
-                    "row": request.first_row + offset,
+                    "row": request.first_row + offset
+                    if request.places is None
+                    else int(request.places[offset]),
                     "timestamp": datetime(1970, 1, 1)
                     + timedelta(microseconds=round(request.received * 1e6)),
                     "event_time": None if event is None else event.astype(datetime),

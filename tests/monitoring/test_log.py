@@ -138,7 +138,7 @@ def test_a_clashing_field_keeps_its_values_and_ours_keep_theirs(
     log.append(batch((1,), columns=Columns(schema, blocks, 1)))
     log.close()
     (row,) = read(folder).to_pylist()
-    assert (row["row"], row["key"], row["field_row"], row["field_key"]) == (0, None, 0.5, "mine")
+    assert (row["row"], row["key"], row["field_row"], row["field_key"]) == (1, None, 0.5, "mine")
 
 
 def test_the_log_holds_exactly_the_rows_that_were_appended(
@@ -396,7 +396,7 @@ log = PredictionLog(folder, worker="w", flush_seconds=0.005, on_drop=dropped.app
 
 def append(number):
     columns = Columns(schema, {"f4": np.full((1, 1), number % 1000, np.float32)}, 1)
-    request = LoggedRequest(f"{number}", 0, 1, 1.7e9 + number, None, "a", "split", None, 1.0, 1)
+    request = LoggedRequest(f"{number}", 0, 1, 1.7e9 + number, None, "a", "split", None, 1.0, 1, None)
     log.append(LoggedBatch("e", "a", "m:1", "primary", "ok", columns, [request], None, None))
 """
 

@@ -144,8 +144,10 @@ def test_a_host_elsewhere_is_no_reason_to_restart(router: Router) -> None:
 
 
 def test_a_host_that_has_not_come_up_yet_is_starting(router: Router) -> None:
-    router.down("torch", seconds=3600)
     assert router.health.alive
+    router.up("sklearn", {"one": None})
+    router.down("sklearn", seconds=31)
+    assert not router.health.alive
 
 
 def test_the_report_names_versions_devices_and_what_failed(router: Router) -> None:

@@ -134,7 +134,7 @@ def test_a_link_is_down_until_its_host_has_answered(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with linked(tmp_path) as (_, link):
             assert (link.up, link.serves(TAG)) == (False, False)
-            assert link.down_since is not None
+            assert link.down_since is None
             with pytest.raises(NotReady, match="torch host"):
                 await link.infer(PATH, 0, BODY, 1)
             assert await link.probe()

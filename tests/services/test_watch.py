@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.lock import LOCK_FILE, Lock
+from services import watch
+from services.watch import Watch
+from switchyard.errors import NotReady
+from switchyard.state import State
+
+
+@pytest.fixture
+def told(state: State, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is written into the database."""
+    reports: list[object] = []
+    report = state.report
+    monkeypatch.setattr(state, "report", lambda w: (reports.append(w), report(w)))
+    return reports
+
+
+def test_what_is_told_is_observed(state: State) -> None:
+    worker = Watch(state, "sklearn", ["m:production", "m:production", "a:staging"])
+    worker.tell(["m:1"], {"m:2": "it is broken"})
+    (seen,) = worker.observe().workers
+    assert (seen.service, seen.refs) == ("sklearn", ("a:staging", "m:production"))
+    assert (seen.holds, seen.failed) == (("m:1",), {"m:2": "it is broken"})
+    worker.retire()
+    assert worker.observe().workers == ()
+
+
+def test_the_first_word_is_told_even_where_nothing_is_held(state: State) -> None:
+    worker = Watch(state, "sklearn", ["m:production"])
+    worker.tell(())
+    assert len(worker.observe().workers) == 1
+
+
+def test_news_are_told_at_once_and_the_rest_now_and_then(
+    state: State, told: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    worker = Watch(state, "sklearn", [])
+    for holds in ((), (), ("m:1",), ("m:1",)):
+        worker.tell(holds)
+    assert len(told) == 2
+    now[0] += watch.BEAT_SECONDS
+    worker.tell(("m:1",))
+    assert len(told) == 3
+
+
+def test_what_could_not_be_told_is_told_again(
+    state: State, told: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Watch(state, "sklearn", [])
+    with monkeypatch.context() as away:
+
+        def fails(_: object) -> None:
+            raise NotReady("away", retry_after=1)
+
+        away.setattr(state, "report", fails)
+        with pytest.raises(NotReady):
+            worker.tell(("m:1",))
+    worker.tell(("m:1",))
+    assert worker.observe().workers[0].holds == ("m:1",)
+
+
+def test_an_unused_database_has_the_aliases_of_the_lock(
+    register: Callable[..., str], state: State, tmp_path: Path
+) -> None:
+    version = register("m", alias=None)
+    lock = Lock(aliases={"m": {"production": version}})
+    (tmp_path / "root" / LOCK_FILE).write_text(lock.model_dump_json())
+    assert Watch(state, "sklearn", []).observe().aliases == {("m", "production"): version}

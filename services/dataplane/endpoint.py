@@ -191,7 +191,7 @@ class Endpoint:
                     raise
                 ticket.conclude(answered=False)
                 columns, ticket, good, failed = without(error.details, columns, ticket, good)
-                problems = [*problems, *failed]
+                problems = sorted([*problems, *failed], key=lambda problem: problem.row or 0)
                 if not good:
                     return self._nothing_good(request_id, variant, good, problems, started)
                 scores = await variant.submit(columns, ticket, deadline)

@@ -23,7 +23,7 @@ from services.wire import json
 from services.wire.request import Request
 from switchyard.errors import InvalidInput, NotFound, SwitchyardError, UnsupportedMediaType
 
-__all__ = ["Front"]
+__all__ = ["Front", "fail"]
 
 logger = logging.getLogger("switchyard.router")
 
@@ -86,7 +86,7 @@ class Front:
             content, reply = render(answer, headers)
             await respond(send, 200, content, reply)
         except Exception as error:
-            await _fail(send, error, request_id)
+            await fail(send, error, request_id)
 
     def route(self, request: Request, headers: Headers, size: int) -> Endpoint:
         """Completes a request by its headers and returns the endpoint that it is for.
@@ -146,7 +146,7 @@ class Front:
             reply = orjson.dumps({"accepted": accepted})
             await respond(send, 202, [lean.JSON, (b"x-request-id", request_id.encode())], reply)
         except Exception as error:
-            await _fail(send, error, request_id)
+            await fail(send, error, request_id)
 
     def accept_feedback(self, body: bytes, headers: Headers) -> int:
         """Logs feedback and returns the number of items.
@@ -162,7 +162,7 @@ class Front:
         return len(items)
 
 
-async def _fail(send: Send, error: Exception, request_id: str | None) -> None:
+async def fail(send: Send, error: Exception, request_id: str | None) -> None:
     """Answers a request that went wrong; what is no refusal of ours stands in the log alone."""
     if isinstance(error, SwitchyardError):
         await respond_error(send, error, request_id)

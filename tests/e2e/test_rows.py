@@ -1,0 +1,106 @@
+"""Rows on which the model itself fails, beside rows that it can answer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from e2e.server import Server, wait_until
+from e2e.versions import python
+
+from monitoring import log
+
+PLAN = """
+endpoints:
+  line:
+    stable: only
+    variants:
+      only: {model: "line:production"}
+"""
+
+# Ten times 1e308 is infinite in float64, which no answer may be.
+_MAKE = """
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+import numpy as np, pandas as pd
+from sklearn.linear_model import LinearRegression
+from models import sklearn, store
+from models.manifest import Manifest
+from switchyard.state import State
+
+rows = np.arange(8.0)
+fitted = LinearRegression(fit_intercept=False).fit(rows[:, None], 10 * rows)
+with tempfile.TemporaryDirectory() as scratch:
+    trusted = sklearn.save(fitted, Path(scratch))
+    manifest = Manifest(
+        framework="sklearn", format="skops", task="regression", output="values", trusted=trusted,
+        fields=({"name": "x", "type": "float", "dtype": "float64"},), created=datetime.now(UTC),
+    )
+    reference = pd.DataFrame({"x": rows, "prediction": 10 * rows})
+    version = store.create("line", manifest, Path(scratch), reference)
+State.open().set_alias("line", "production", version, "test", "made for it")
+"""
+
+
+@pytest.fixture(scope="module")
+def server(
+    make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    own = make_server(plan=PLAN)
+    (own.bentoml_home / "models").unlink()
+    python(own, "-c", _MAKE)
+    yield own.start()
+    own.kill()
+    shutil.rmtree(own.bentoml_home / "models")
+
+
+def ask(server: Server, values: list[Any], **more: Any) -> httpx.Response:
+    body = {"inputs": [{"x": value} for value in values], **more}
+    return httpx.post(f"{server.url}/predict", json=body, timeout=10)
+
+
+def test_such_rows_refuse_the_request_and_are_named(server: Server) -> None:
+    reply = ask(server, [1, 1e308, 2, 1e308])
+    assert (reply.status_code, reply.json()["code"]) == (500, "model_failed")
+    assert [problem["row"] for problem in reply.json()["details"]] == [1, 3]
+
+
+def test_by_row_they_fail_alone_beside_malformed_ones(server: Server) -> None:
+    reply = ask(server, [1, "no number", 1e308, 2, 1e308, 3], on_error="row")
+    assert reply.status_code == 200
+    answer = reply.json()
+    assert answer["predictions"] == pytest.approx([10, None, None, 20, None, 30], nan_ok=True)
+    assert [problem["row"] for problem in answer["errors"]] == [1, 2, 4]
+    assert "NaN or infinity" in answer["errors"][1]["problem"]
+    rows = _logged(server, answer["request_id"], 3)
+    assert [(row["row"], row["x"], row["prediction"]) for row in rows] == [
+        (0, 1, 10), (3, 2, 20), (5, 3, 30),
+    ]  # fmt: skip
+
+
+def test_by_row_a_request_of_nothing_else_is_answered_too(server: Server) -> None:
+    answer = ask(server, [1e308, "no number"], on_error="row").json()
+    assert answer["predictions"] == [None, None]
+    assert [problem["row"] for problem in answer["errors"]] == [0, 1]
+
+
+def test_feedback_finds_its_row(server: Server) -> None:
+    answer = ask(server, [1e308, 4], on_error="row").json()
+    (row,) = _logged(server, answer["request_id"], 1)
+    assert row["row"] == 1
+
+
+def _logged(server: Server, request_id: str, count: int) -> list[dict[str, Any]]:
+    def rows() -> list[dict[str, Any]]:
+        found = log.read(Path(server.home) / "log", "line").to_pylist()
+        return sorted(
+            (row for row in found if row["request_id"] == request_id), key=lambda row: row["row"]
+        )
+
+    wait_until(lambda: len(rows()) >= count, "the log has the rows")
+    return rows()

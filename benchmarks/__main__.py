@@ -43,6 +43,7 @@ def main(
         raise typer.Exit(1) from error
     verdicts = judge(results)
     console.print(report.figures(results, LEVELS))
+    console.print(report.batch_table(results))
     console.print(report.verdict_table(verdicts))
     if warning := report.busy(before):
         console.print(warning)

@@ -15,11 +15,12 @@ from typing import Any
 import orjson
 from rich.table import Table
 
+from benchmarks.batches import CONNECTIONS, LIMIT, PAIRS
 from benchmarks.results import Results
 from benchmarks.targets import TARGETS
-from benchmarks.verdicts import Verdict
+from benchmarks.verdicts import Verdict, batch_ratio
 
-__all__ = ["busy", "figures", "machine", "verdict_table", "write"]
+__all__ = ["batch_table", "busy", "figures", "machine", "verdict_table", "write"]
 
 PACKAGES = ("bentoml", "uvicorn", "uvloop", "httptools", "orjson", "fastapi", "scikit-learn")
 
@@ -38,16 +39,47 @@ def figures(results: Results, levels: Sequence[int]) -> Table:
     return table
 
 
+def batch_table(results: Results) -> Table:
+    """Returns the table of batches: JSON against the binary format, and beside it the limit's."""
+    table = Table(title="Batches (median of the rounds; errors added up)")
+    for name in ("formats", "server"):
+        table.add_column(name)
+    for name in ("rows", "JSON rows/s", "binary rows/s", "ratio", "errors"):
+        table.add_column(name, justify="right")
+    for pair in PAIRS:
+        for size in CONNECTIONS:
+            for key in (pair.server, LIMIT):
+                ratio = batch_ratio(results, key, pair, size)
+                if ratio is None:
+                    continue
+                kinds = [results.batches[key][kind.name][size] for kind in (pair.json, pair.binary)]
+                rates = [statistics.median(load.per_second for load in loads) for loads in kinds]
+                errors = sum(load.errors for loads in kinds for load in loads)
+                table.add_row(
+                    f"{pair.binary.name} / {pair.json.name}",
+                    f"({key}), which only decodes" if key == LIMIT else f"({key})",
+                    f"{size:,}",
+                    *(f"{rate * size:,.0f}" for rate in rates),
+                    _number(ratio),
+                    str(errors),
+                )
+        table.add_section()
+    return table
+
+
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Returns the table of targets with what was measured, pass or fail."""
     table = Table(title="Targets")
     table.add_column("target")
     table.add_column("measured", justify="right")
     table.add_column("asked", justify="right")
+    table.add_column("limit", justify="right")
     table.add_column("verdict")
     for verdict in verdicts:
         bound = f"{'≥' if verdict.at_least else '≤'} {verdict.bound:g}"
-        table.add_row(verdict.target, _number(verdict.measured), bound, _WORDS[verdict.passed])
+        limit = "" if verdict.limit is None else _number(verdict.limit)
+        measured = _number(verdict.measured)
+        table.add_row(verdict.target, measured, bound, limit, _WORDS[verdict.passed])
     return table
 
 

@@ -47,8 +47,8 @@ class Results:
     Attributes:
         closed: By target and connections, one figure a round.
         fixed: By target, open-loop figures, one a round.
-        batches: By kind of body (`digits json`, `digits npy`, `flights json`, `flights arrow`), 32
-            rows a request, one figure a round.
+        batches: By target, kind of body (`digits json`, `digits npy`, `flights json`, `flights
+            arrow`) and rows of a request, one figure a round.
         memory: By target, the largest seen right after a figure.
         growth: Of the router of (e).
         mirrored: What (f)'s log says.
@@ -57,7 +57,7 @@ class Results:
 
     closed: dict[str, dict[int, list[ClosedLoad]]] = field(default_factory=dict)
     fixed: dict[str, list[OpenLoad]] = field(default_factory=dict)
-    batches: dict[str, list[ClosedLoad]] = field(default_factory=dict)
+    batches: dict[str, dict[str, dict[int, list[ClosedLoad]]]] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
     growth: Growth | None = None
     mirrored: Mirrored | None = None

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["digits", "digits_npy", "flights", "flights_arrow", "store_folder", "versions"]
 
 ROWS = 256
-"""Rows drawn from a reference sample: bodies of one row take turns over all of them."""
+"""Rows drawn from a reference sample at least: bodies of one row take turns over all of them."""
+
+BODIES = 8
+"""Bodies of many rows that take turns, where the sample has as many rows."""
 
 
 @cache
@@ -45,33 +48,39 @@ def store_folder() -> Path:
     return store.path(name, versions()[name]).parent.parent
 
 
+@cache
 def digits(rows: int) -> Payload:
     """Digits as nested lists in JSON."""
-    frame, schema = _sample("digits-sklearn")
+    frame, schema = _sample("digits-sklearn", rows)
     return payloads.as_matrix_json(frame, schema, rows)
 
 
+@cache
 def digits_npy(rows: int) -> Payload:
     """The same digits as npy arrays."""
-    frame, schema = _sample("digits-sklearn")
+    frame, schema = _sample("digits-sklearn", rows)
     return payloads.as_npy(frame, schema, rows)
 
 
+@cache
 def flights(rows: int) -> Payload:
     """Flights as JSON records."""
-    frame, schema = _sample("flights-sklearn")
+    frame, schema = _sample("flights-sklearn", rows)
     return payloads.as_records(frame, schema, rows)
 
 
+@cache
 def flights_arrow(rows: int) -> Payload:
     """The same flights as Arrow streams."""
-    frame, schema = _sample("flights-sklearn")
+    frame, schema = _sample("flights-sklearn", rows)
     return payloads.as_arrow(frame, schema, rows)
 
 
 @cache
-def _sample(name: str) -> tuple[pd.DataFrame, Schema]:
+def _sample(name: str, rows: int) -> tuple[pd.DataFrame, Schema]:
+    """Draws rows for bodies of so many each."""
     version = versions()[name]
     frame = store.reference(name, version)
-    frame = frame.sample(min(ROWS, len(frame)), random_state=0).reset_index(drop=True)
+    drawn = min(max(ROWS, BODIES * rows), len(frame))
+    frame = frame.sample(drawn, random_state=0).reset_index(drop=True)
     return frame, store.manifest(name, version).fields

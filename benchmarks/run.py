@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import load, memory, mirrored, openloop, rows
+from benchmarks.batches import CONNECTIONS, LIMIT, PAIRS, Kind
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import ClosedLoad
 from benchmarks.payloads import Payload
@@ -30,9 +31,6 @@ LEVELS = (1, 16, 64)
 FIXED_SHARE = 0.4
 """Offered rate of the open loop, as a share of the maximum at 64 connections."""
 
-BATCH_LEVEL = 16
-"""Connections for batches of 32 rows."""
-
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -43,6 +41,7 @@ class Timing:
         warm: Load before each figure, not counted.
         closed: Of each closed-loop figure, by connections.
         fixed: Of each open-loop figure.
+        batch_warm: Load before each figure with batches, where a model answers.
         batches: Of each figure with batches.
         soak: Requests between the two looks at the router's memory.
     """
@@ -51,12 +50,13 @@ class Timing:
     warm: float
     closed: dict[int, float]
     fixed: float
+    batch_warm: float
     batches: float
     soak: int
 
 
-WHOLE = Timing(3, 2, {1: 2, 16: 3, 64: 5}, fixed=6, batches=3, soak=SOAK_REQUESTS)
-QUICK = Timing(1, 1, {1: 1, 16: 2, 64: 3}, fixed=3, batches=2, soak=10_000)
+WHOLE = Timing(3, 2, {1: 2, 16: 3, 64: 5}, fixed=6, batch_warm=1, batches=2, soak=SOAK_REQUESTS)
+QUICK = Timing(1, 1, {1: 1, 16: 2, 64: 3}, fixed=3, batch_warm=1, batches=1, soak=10_000)
 
 CHECKED = 16
 """Bodies that each server must answer with 200 before it is loaded."""
@@ -191,25 +191,30 @@ class _Run:
         return warm.offered + found.offered
 
     def _batches(self) -> None:
-        kinds = {
-            "digits json": ("d", rows.digits(32)),
-            "digits npy": ("d", rows.digits_npy(32)),
-            "flights json": ("e", rows.flights(32)),
-            "flights arrow": ("e", rows.flights_arrow(32)),
-        }
         for _ in range(self.timing.rounds):
-            for kind, (key, payload) in kinds.items():
-                if key not in self.servers:
-                    continue
-                server = self.servers[key]
-                server.post(payload.bodies[0], payload.content_type)
-                found = self._wrk(server, payload, BATCH_LEVEL, self.timing.batches)
-                self.results.batches.setdefault(kind, []).append(found)
-                self._note_memory(key)
-                self.say(
-                    f"batches of {payload.rows}, {kind}: "
-                    f"{found.per_second * payload.rows:,.0f} rows/s, {found.errors} errors"
-                )
+            for size, connections in CONNECTIONS.items():
+                for pair in PAIRS:
+                    for kind in (pair.json, pair.binary):
+                        self._batch(pair.server, kind, size, connections)
+                        self._batch(LIMIT, kind, size, connections)
+
+    def _batch(self, key: str, kind: Kind, size: int, connections: int) -> None:
+        if key not in self.servers:
+            return
+        server, payload = self.servers[key], kind.payload(size)
+        path = kind.limit_path if key == LIMIT else "/predict"
+        server.post(payload.bodies[0], payload.content_type, path)
+        requests = payload.requests(path)
+        if key != LIMIT:  # which has no models, and thus nothing to warm
+            load.drive(server.port, requests, connections, self.timing.batch_warm)
+        found = load.drive(server.port, requests, connections, self.timing.batches)
+        by_size = self.results.batches.setdefault(key, {}).setdefault(kind.name, {})
+        by_size.setdefault(size, []).append(found)
+        self._note_memory(key)
+        self.say(
+            f"batches of {size}, {kind.name}, ({key}): {found.per_second * size:,.0f} rows/s, "
+            f"{found.errors} errors"
+        )
 
     def _note_memory(self, key: str) -> None:
         """Looks at the memory right after load: kernels take pages back from idle processes."""

@@ -107,8 +107,8 @@ class Server:
                 )
             time.sleep(0.25)
 
-    def post(self, body: bytes, content_type: str) -> bytes:
-        """Posts one body to `/predict` and returns the answer's body.
+    def post(self, body: bytes, content_type: str, path: str = "/predict") -> bytes:
+        """Posts one body and returns the answer's body.
 
         Raises:
             BenchmarkError: The answer is not 200.
@@ -116,7 +116,7 @@ class Server:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             headers = {"content-type": content_type, "accept": content_type}
-            connection.request("POST", "/predict", body, headers)
+            connection.request("POST", path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
         except OSError as error:

@@ -12,7 +12,16 @@ from typing import Any, Final
 
 from benchmarks.servers import Command
 
-__all__ = ["MODELS", "TARGETS", "Setup", "Target", "Versions"]
+__all__ = [
+    "FLIGHTS",
+    "MODELS",
+    "ROOT",
+    "TARGETS",
+    "Setup",
+    "Target",
+    "Versions",
+    "switchyard_command",
+]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -106,7 +115,7 @@ def _bentoml(service: str) -> Callable[[Path, Path, Versions], Command]:
     return command
 
 
-def _switchyard(setup: Setup) -> Callable[[Path, Path, Versions], Command]:
+def switchyard_command(setup: Setup) -> Callable[[Path, Path, Versions], Command]:
     def command(folder: Path, store: Path, versions: Versions) -> Command:
         path = folder / "plan.yaml"
         # JSON is YAML.
@@ -160,7 +169,7 @@ TARGETS: Final = (
         _bentoml("benchmarks.peers.plain_bentoml_flights:Router"),
     ),
     Target("c", "FastAPI, digits", "digits", _uvicorn("benchmarks.peers.fastapi_sklearn:app")),
-    Target("d", "Switchyard, digits", "digits", _switchyard(DIGITS)),
-    Target("e", "Switchyard, flights", "flights", _switchyard(FLIGHTS)),
-    Target("f", "Switchyard, flights, shadow", "flights", _switchyard(SHADOWED)),
+    Target("d", "Switchyard, digits", "digits", switchyard_command(DIGITS)),
+    Target("e", "Switchyard, flights", "flights", switchyard_command(FLIGHTS)),
+    Target("f", "Switchyard, flights, shadow", "flights", switchyard_command(SHADOWED)),
 )

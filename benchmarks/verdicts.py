@@ -10,10 +10,11 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from benchmarks.batches import LIMIT, PAIRS, TARGET_ROWS, Pair
 from benchmarks.load import ClosedLoad
 from benchmarks.results import Results
 
-__all__ = ["SOAK_REQUESTS", "Verdict", "judge"]
+__all__ = ["SOAK_REQUESTS", "Verdict", "batch_ratio", "judge"]
 
 SOAK_REQUESTS = 300_000
 
@@ -25,14 +26,17 @@ class Verdict:
     Attributes:
         target: What is asked, in words.
         measured: What was measured, or None if this run did not.
-        bound: The limit.
-        at_least: Whether the limit is a lower one.
+        bound: What is asked.
+        at_least: Whether the bound is a lower one.
+        limit: The same figure of the limit, (a), in this run: what a server that does nothing else
+            reaches. None where it has none or was not measured.
     """
 
     target: str
     measured: float | None
     bound: float
     at_least: bool
+    limit: float | None = None
 
     @property
     def passed(self) -> bool | None:
@@ -51,6 +55,21 @@ def judge(results: Results) -> list[Verdict]:
         *_batches(results),
         *_memory(results),
     ]
+
+
+def batch_ratio(results: Results, key: str, pair: Pair, size: int) -> float | None:
+    """Returns the binary format's rows a second as a multiple of JSON's, the median of the rounds.
+
+    Args:
+        results: The figures.
+        key: The server.
+        pair: The two formats.
+        size: Rows of a request.
+    """
+    by_kind = results.batches.get(key, {})
+    fast, slow = (by_kind.get(kind.name, {}).get(size, []) for kind in (pair.binary, pair.json))
+    rounds = zip(fast, slow, strict=False)
+    return _median(_quotient(one.per_second, other.per_second) for one, other in rounds)
 
 
 def _speed(results: Results) -> Iterator[Verdict]:
@@ -91,11 +110,12 @@ def _shadow(results: Results) -> Iterator[Verdict]:
 
 
 def _batches(results: Results) -> Iterator[Verdict]:
-    for kind, bound in (("digits npy", 4), ("flights arrow", 3)):
-        json = f"{kind.split()[0]} json"
-        pairs = zip(results.batches.get(kind, []), results.batches.get(json, []), strict=False)
-        ratio = _median(_quotient(fast.per_second, slow.per_second) for fast, slow in pairs)
-        yield Verdict(f"rows/s in batches of 32, {kind} / {json}", ratio, bound, True)
+    for pair in PAIRS:
+        name = f"rows/s in batches of {TARGET_ROWS}, {pair.binary.name} / {pair.json.name}"
+        measured, limit = (
+            batch_ratio(results, key, pair, TARGET_ROWS) for key in (pair.server, LIMIT)
+        )
+        yield Verdict(name, measured, pair.bound, True, limit)
 
 
 def _memory(results: Results) -> Iterator[Verdict]:

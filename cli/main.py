@@ -12,9 +12,10 @@ import typer
 
 from cli.keys import app as keys
 from cli.models import app as models
+from cli.rollback import rollback
 from cli.traffic import app as traffic
 from cli.train import train
-from switchyard.errors import SwitchyardError
+from switchyard.errors import GateNotPassed, SwitchyardError
 
 __all__ = ["app", "main"]
 
@@ -28,12 +29,16 @@ app.command()(train)
 app.add_typer(models, name="models")
 app.add_typer(traffic, name="traffic")
 app.add_typer(keys, name="keys")
+app.command()(rollback)
 
 
 def main() -> None:
-    """Runs the command line; an error of ours is one sentence and exit code 1."""
+    """Runs the command line; an error of ours is one sentence and exit code 1.
+
+    A gate that was not passed is bad news: exit code 3.
+    """
     try:
         app()
     except SwitchyardError as error:
         typer.echo(error.message, err=True)
-        sys.exit(1)
+        sys.exit(3 if isinstance(error, GateNotPassed) else 1)

@@ -11,17 +11,24 @@ from cli.output import print_table
 if TYPE_CHECKING:
     from models.add import Added
     from models.manifest import Manifest
+    from models.registry import Tag
     from models.schema import Field
 
-__all__ = ["answers", "figures", "print_added", "print_fields", "size"]
+__all__ = ["answers", "figures", "origin", "print_added", "print_fields", "promotion", "size"]
 
 
 def print_added(added: Added) -> None:
     """Prints what `switchyard models add` has done, and the request to try."""
     manifest = added.manifest
-    moved = f" (before: {added.before})" if added.before else ""
-    typer.echo(f"Stored {added.tag}; the alias {added.alias!r} stands for it now{moved}.")
+    if added.current is None:
+        typer.echo(f"Stored {added.tag}; the alias {added.alias!r} stands for it now.")
+    else:
+        typer.echo(f"Stored {added.tag}; the alias {added.alias!r} is still {added.current}.")
     way = {"matrix": "a matrix", "frame": "a DataFrame", "named": "arrays by name"}[manifest.input]
+    for note in added.notes:
+        typer.echo(note)
+    if manifest.trusted:
+        typer.echo(f"Types in it that hosts trust by name: {', '.join(manifest.trusted)}.")
     typer.echo(f"It runs on {manifest.framework} and takes {manifest.transform or way}:")
     print_fields(manifest)
     typer.echo(f"It answers {answers(manifest)}. {figures(manifest)}".rstrip())
@@ -31,7 +38,19 @@ def print_added(added: Added) -> None:
     typer.echo(f"{added.plan}: endpoint {added.endpoint!r}, variant {added.variant!r}, {share}.")
     if added.defaulted:
         typer.echo(f"Requests that name no endpoint still go to {added.defaulted!r} (default).")
-    typer.echo(f"Start the server, again if it runs already, and ask:\n\n{added.curl}")
+    if added.current is None:
+        typer.echo(f"Start the server, again if it runs already, and ask:\n\n{added.curl}")
+        return
+    typer.echo(
+        f"It answers once it is promoted, which a running server follows at once:\n\n"
+        f"{promotion(added.tag, added.alias)}\n\nThen ask:\n\n{added.curl}"
+    )
+
+
+def promotion(tag: Tag, alias: str) -> str:
+    """Returns the command that moves an alias to a version."""
+    other = "" if alias == "production" else f" --alias {alias}"
+    return f"switchyard models promote {tag.name} {tag.version}{other}"
 
 
 def print_fields(manifest: Manifest) -> None:
@@ -73,6 +92,15 @@ def answers(manifest: Manifest) -> str:
 def figures(manifest: Manifest) -> str:
     """Returns a model's figures on one line."""
     return ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items())
+
+
+def origin(manifest: Manifest) -> str:
+    """Returns where a version was registered before, and what is said of it there."""
+    if manifest.source is None:
+        return "here"
+    run = f", run {manifest.run_id}" if manifest.run_id else ""
+    tags = "".join(f", {name}={value}" for name, value in manifest.tags.items())
+    return f"MLflow, {manifest.source}{run}{tags}"
 
 
 def size(count: int) -> str:

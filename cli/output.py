@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import typer
 
-__all__ = ["print_json", "print_table"]
+__all__ = ["print_json", "print_table", "working"]
 
 PLAIN_WIDTH: Final = 160
 """Columns of a table that goes to a file or a pipe, where no terminal says how wide it is."""
@@ -34,3 +35,31 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     console.print(table)
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows on standard error that something is being done: a spinner on a terminal, else lines.
+
+    Args:
+        what: What is being done, in a few words.
+
+    Yields:
+        A function that takes what is being done now.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    last = what
+
+    def say(words: str) -> None:
+        nonlocal last
+        if words != last:
+            typer.echo(f"{what}: {words}", err=True)
+        last = words
+
+    if not console.is_terminal:
+        yield say
+        return
+    with console.status(f"{what} ...") as status:
+        yield lambda words: status.update(f"{what}: {words} ...")

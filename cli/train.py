@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from cli.model_text import promotion
 from cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def train(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Trains the example models, shows their hold-out figures, puts them in production."""
+    """Trains the example models and shows their hold-out figures.
+
+    Where nothing is in production yet, they are at once; else `models promote` puts them there.
+    """
     from models import training
     from switchyard.state import State
 
@@ -129,6 +133,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "name": outcome.name,
         "version": outcome.version,
         "alias": ALIAS,
+        "current": outcome.current or outcome.version,
         "how": outcome.how,
         "metrics": dict(outcome.metrics),
         "seconds": round(outcome.seconds, 3),
@@ -136,6 +141,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+    from models.registry import Tag
     from models.training import ALIAS
 
     typer.echo("On the hold-out:")
@@ -147,4 +153,11 @@ def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
     print_table(["model", *(figure.replace("_", " ") for figure in _FIGURES)], rows)
     for outcome in outcomes:
         how = f"{outcome.how} in {outcome.seconds:.1f} s" if outcome.seconds else outcome.how
-        typer.echo(f"{outcome.name}:{ALIAS} is {outcome.version} ({how})")
+        if outcome.current is None:
+            typer.echo(f"{outcome.name}:{ALIAS} is {outcome.version} ({how})")
+        else:
+            tag = Tag(outcome.name, outcome.version)
+            typer.echo(
+                f"{outcome.name}:{ALIAS} is still {outcome.current}; {tag} is stored ({how}):"
+            )
+            typer.echo(f"  {promotion(tag, ALIAS)}")

@@ -1,4 +1,4 @@
-"""Bring your own model: from its file and a sample of rows to an endpoint that answers.
+"""Bring your own model: from it and a sample of rows to an endpoint that answers.
 
 `add` proves that the model loads and answers before it changes anything. What it then changes,
 the store, the plan and the alias, it changes in full or not at all.
@@ -9,18 +9,16 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from models import infer, lock, prove, registry, request, store
+from models import corrections, fit, infer, lock, prove, request, store
+from models.bring import bring
 from models.describe import Options
 from models.manifest import Manifest
 from models.prove import Proven
 from models.registry import Tag
-from models.schema import union
-from models.source import identify
 from switchyard import plan_edit, settings
 from switchyard.errors import InvalidInput
-from switchyard.plan import Plan
 from switchyard.plan_edit import Addition, Staged
 from switchyard.state import State
 
@@ -36,8 +34,9 @@ class Added:
 
     Attributes:
         tag: The new version.
-        alias: Alias that stands for it now.
-        before: Version that the alias stood for, None if the alias is new.
+        alias: Alias that the plan names.
+        current: Version that the alias still stands for, until this one is promoted; None if it
+            stands for this one.
         manifest: What is known of the model.
         unused: Columns of the sample that the model does not take.
         plan: The plan.
@@ -47,11 +46,12 @@ class Added:
         defaulted: Endpoint that is marked as the plan's default now, because it was the only one
             before.
         curl: Command that asks it for the first row of the sample.
+        notes: What else its owner should know, in sentences.
     """
 
     tag: Tag
     alias: str
-    before: str | None
+    current: str | None
     manifest: Manifest
     unused: tuple[str, ...]
     plan: Path
@@ -60,12 +60,13 @@ class Added:
     share: float
     defaulted: str | None
     curl: str
+    notes: tuple[str, ...]
 
 
 def add(
     name: str,
-    model: Path,
-    sample: Path,
+    model: Any,
+    sample: Path | str | pd.DataFrame,
     options: Options | None = None,
     *,
     endpoint: str | None = None,
@@ -73,16 +74,19 @@ def add(
     plan: Path | None = None,
     state: State | None = None,
 ) -> Added:
-    """Stores a model, writes it into the plan and points an alias to it.
+    """Stores a model, writes it into the plan and points an alias to it, if that is a new one.
 
     Args:
         name: Name of the model, a new one or one that gets another version.
-        model: A `.skops`, `.safetensors` or `.pt2` file, or the folder of a SavedModel.
-        sample: Parquet or CSV file with rows of its input, and the truth if that is known.
+        model: Path of a file or of a SavedModel's folder, or the model itself: a fitted
+            scikit-learn estimator, a `torch.nn.Module`, a Keras model or a `tf.Module` (see
+            `models.bring`).
+        sample: Rows of its input, and the truth if that is known; a Parquet or CSV file of them.
         options: What the owner says of the model; the rest is inferred.
         endpoint: Endpoint that answers with it; without it, one of the model's name. One that the
             plan has gets the model as a variant with a share of 0.
-        alias: Alias that the plan names.
+        alias: Alias that the plan names. If it stands for a version already, it stays there, and
+            `models.promote` moves it.
         plan: The plan; without it, that of the settings.
         state: The state database; without it, that of the settings.
 
@@ -92,23 +96,33 @@ def add(
     store.check_word("model name", name)
     store.check_word("alias", alias)
     options = options or Options()
-    source = identify(model)
     rows, truth = prove.split(infer.read(sample), options.target)
+    rows = corrections.read(options.schema).conform(rows)
     word = name.replace(".", "-")  # names in the plan hold no dots
-    addition = Addition(endpoint or word, f"{name}:{alias}", (source.framework, word))
     opened = state or State.open()
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            proven = prove.prove(source, Path(scratch), rows, truth, options)
+            given, folder = Path(scratch) / "given", Path(scratch) / "version"
+            given.mkdir()
+            folder.mkdir()
+            brought = bring(model, given, rows, options)
+            framework = brought.source.framework
+            proven = prove.prove(brought.source, folder, rows, truth, brought.options)
+            addition = Addition(endpoint or word, f"{name}:{alias}", (framework, word))
             _check_name(name, proven.manifest)
             with plan_edit.stage(plan or settings.plan_path(), addition) as staged:
-                _check_neighbours(staged.plan, addition.model, proven.manifest, opened)
-                before = lock.aliases(opened).get((name, alias))
-                version = _register(name, alias, proven, staged, opened)
+                known = lock.aliases(opened)
+                misfit = fit.misfit(staged.plan, addition.model, proven.manifest, known)
+                if misfit is not None:
+                    raise InvalidInput(f"{misfit}; name another endpoint with --endpoint.")
+                current = known.get((name, alias))
+                if current is not None and not store.has(name, current):
+                    current = None  # it stands for nothing, so there is nothing to compare with
+                version = _register(name, alias, proven, staged, opened, move=current is None)
     finally:
         if state is None:
             opened.close()
-    return _added(Tag(name, version), alias, before, addition, staged, rows)
+    return _added(Tag(name, version), alias, current, addition, staged, rows, brought.notes)
 
 
 def _check_name(name: str, manifest: Manifest) -> None:
@@ -118,8 +132,8 @@ def _check_name(name: str, manifest: Manifest) -> None:
         now = stored[-1].manifest
         if (now.task, now.classes) != (manifest.task, manifest.classes):
             raise InvalidInput(
-                f"The name {name!r} belongs to a model with {_says(now)}, and this one has "
-                f"{_says(manifest)}; take another name."
+                f"The name {name!r} belongs to a model with {fit.says(now)}, and this one has "
+                f"{fit.says(manifest)}; take another name."
             )
     elif store.is_foreign(name):
         raise InvalidInput(
@@ -128,49 +142,28 @@ def _check_name(name: str, manifest: Manifest) -> None:
         )
 
 
-def _check_neighbours(plan: Plan, ref: str, manifest: Manifest, state: State) -> None:
-    """Refuses a model that cannot answer beside the other variants of its endpoints."""
-    for name, endpoint in plan.endpoints.items():
-        refs = [variant.model for variant in endpoint.variants.values()]
-        if ref not in refs:
-            continue
-        tags = [registry.resolve(other, state) for other in refs if other != ref]
-        others = [store.manifest(tag.name, tag.version) for tag in tags]
-        for other in others:
-            if (other.task, other.classes) != (manifest.task, manifest.classes):
-                raise InvalidInput(
-                    f"The endpoint {name!r} answers with {_says(other)}, and this model has "
-                    f"{_says(manifest)}; name another endpoint with --endpoint."
-                )
-        try:
-            union([other.fields for other in others] + [manifest.fields])
-        except ValueError as error:
-            raise InvalidInput(
-                f"The model does not fit beside the other variants of the endpoint {name!r}: "
-                f"{error}; name another endpoint with --endpoint."
-            ) from error
+def _register(
+    name: str, alias: str, proven: Proven, staged: Staged, state: State, *, move: bool
+) -> str:
+    """Does the three changes; if one fails, those before it are undone.
 
+    An alias that stands for a version already is not moved: that is what promotion is for, with its
+    checks.
 
-def _says(manifest: Manifest) -> str:
-    if manifest.classes is None:
-        return "a number for its answer"
-    return f"the classes {', '.join(map(str, manifest.classes))}"
-
-
-def _register(name: str, alias: str, proven: Proven, staged: Staged, state: State) -> str:
-    """Does the three changes; if one fails, those before it are undone."""
+    Their order is the one in which each needs only what is there already: the plan names the alias,
+    the alias the version. So a kill between two of them leaves something that nothing names, and
+    never a name of nothing, with which a server would not start.
+    """
     version = store.create(name, proven.manifest, proven.folder, proven.reference)
     try:
-        staged.commit()
-        try:
+        if move:
             lock.adopt(state)
-            reason = f"added from {proven.source.path.name}"
-            state.set_alias(name, alias, version, "models add", reason)
-        except BaseException:
-            staged.undo()
-            raise
-    except BaseException:
-        store.discard(name, version)
+            origin = proven.manifest.source or proven.source.label
+            state.set_alias(name, alias, version, "models add", f"added from {origin}")
+        staged.commit()
+    except Exception:
+        state.retract_alias(name, alias, version)
+        store.delete(name, version)
         raise
     return version
 
@@ -178,10 +171,11 @@ def _register(name: str, alias: str, proven: Proven, staged: Staged, state: Stat
 def _added(
     tag: Tag,
     alias: str,
-    before: str | None,
+    current: str | None,
     addition: Addition,
     staged: Staged,
     rows: pd.DataFrame,
+    notes: tuple[str, ...],
 ) -> Added:
     manifest = store.manifest(tag.name, tag.version)
     endpoint = staged.plan.endpoints[addition.endpoint]
@@ -192,7 +186,7 @@ def _added(
     return Added(
         tag=tag,
         alias=alias,
-        before=before,
+        current=current,
         manifest=manifest,
         unused=tuple(name for name in rows.columns if name not in manifest.fields.names),
         plan=staged.path,
@@ -206,4 +200,5 @@ def _added(
             variant=variant if ask_for_it else None,
             token=str(settings.home() / "admin.token") if needs_token else None,
         ),
+        notes=notes,
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from switchyard.errors import InvalidInput, ModelRefused
 
-__all__ = ["OUTPUTS", "Answers", "Label", "Output", "labels", "of_output"]
+__all__ = ["OUTPUTS", "Answers", "Label", "Output", "choose", "labels", "of_output"]
 
 Array = np.ndarray[Any, Any]
 Label = int | str
@@ -99,6 +99,27 @@ def labels(values: Iterable[Any]) -> list[Label]:
     if all(_whole(value) for value in listed):
         return [int(value) for value in listed]
     return [str(value) for value in listed]
+
+
+def choose(outputs: Sequence[str], name: str | None) -> str:
+    """Returns which of an artefact's named outputs answers.
+
+    Args:
+        outputs: Their names, at least one.
+        name: The one that is asked for; None where there is only one.
+
+    Raises:
+        ModelRefused: There are several and none is named, or there is none of that name.
+    """
+    listed = ", ".join(sorted(outputs))
+    if name is None and len(outputs) != 1:
+        raise ModelRefused(
+            f"The model has {len(outputs)} outputs ({listed}), and one must answer; name it with "
+            "--output-name."
+        )
+    if name is not None and name not in outputs:
+        raise ModelRefused(f"The model has no output {name!r}; it has {listed}.")
+    return name or outputs[0]
 
 
 def _whole(value: Any) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from models.manifest import MANIFEST_FILE, Manifest
 from switchyard.errors import ModelRefused
 
-__all__ = ["check", "digests"]
+__all__ = ["check", "digests", "listing"]
 
 BENTOML_FILE = "model.yaml"
 """Written by BentoML into every folder of its model store."""
@@ -33,7 +33,7 @@ def digests(folder: Path) -> dict[str, str]:
         ModelRefused: The folder is missing, or holds a link, a device or anything else that is
             neither a plain file nor a folder.
     """
-    return {name: _sha256(path) for name, path in _listing(folder).items()}
+    return {name: _sha256(path) for name, path in listing(folder).items()}
 
 
 def check(folder: Path, manifest: Manifest) -> None:
@@ -47,7 +47,7 @@ def check(folder: Path, manifest: Manifest) -> None:
         ModelRefused: A file is missing, was added or was altered (the first one is named), or the
             folder holds a link.
     """
-    found = _listing(folder)
+    found = listing(folder)
     missing = sorted(manifest.files.keys() - found.keys())
     if missing:
         raise ModelRefused(
@@ -67,7 +67,13 @@ def check(folder: Path, manifest: Manifest) -> None:
             )
 
 
-def _listing(folder: Path) -> dict[str, Path]:
+def listing(folder: Path) -> dict[str, Path]:
+    """Returns the files under a folder, by path relative to it, without those no digest covers.
+
+    Raises:
+        ModelRefused: The folder is missing, or holds a link, a device or anything else that is
+            neither a plain file nor a folder.
+    """
     if folder.is_symlink() or not folder.is_dir():
         raise ModelRefused(f"There is no model folder at {folder}.")
     out: dict[str, Path] = {}

@@ -44,35 +44,46 @@ ISO_DATE: Final = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]
 Array = np.ndarray[Any, Any]
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(sample: Path | str | pd.DataFrame) -> pd.DataFrame:
     """Reads a sample and brings its columns to the types that `schema` knows.
 
     Args:
-        path: A Parquet or CSV file with one row per example.
+        sample: A Parquet or CSV file with one row per example, or the rows themselves.
 
     Raises:
-        InvalidInput: There is no such file, it cannot be read, it has no rows, or a column holds
-            something that no field can.
+        InvalidInput: There is no such file, it cannot be read, it has no rows, a column twice, or a
+            column holds something that no field can.
     """
+    import pandas as pd
+
+    if isinstance(sample, str):
+        sample = Path(sample)
+    from_csv = isinstance(sample, Path) and sample.suffix == ".csv"
+    name = f"The sample {sample}" if isinstance(sample, Path) else "The sample"
+    frame = _read_file(sample) if isinstance(sample, Path) else sample.copy(deep=False)
+    if frame.empty:
+        raise InvalidInput(f"{name} has no rows; give it some that the model can answer.")
+    frame.columns = pd.Index([str(column) for column in frame.columns])
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise InvalidInput(f"{name} has two columns {twice!r}; name one of them otherwise.")
+    columns = {column: _normal(frame[column], from_csv) for column in frame.columns}
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
+
+
+def _read_file(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     if path.suffix not in (".parquet", ".csv"):
         raise InvalidInput(f"The sample {path} must be a .parquet or .csv file.")
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except OSError as error:
         raise InvalidInput(
             f"The sample {path} cannot be read: {error.strerror or error}."
         ) from error
     except ValueError as error:  # both parsers' own errors are ValueErrors
         raise InvalidInput(f"The sample {path} is not a {path.suffix} file: {error}") from error
-    if frame.empty:
-        raise InvalidInput(
-            f"The sample {path} has no rows; give it some that the model can answer."
-        )
-    frame.columns = [str(name) for name in frame.columns]
-    columns = {name: _normal(frame[name], path.suffix == ".csv") for name in frame.columns}
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
 
 
 def schema(frame: pd.DataFrame) -> Schema:

@@ -121,6 +121,12 @@ def lookup(name: str, alias: str, known: Mapping[tuple[str, str], str]) -> str:
     """
     version = known.get((name, alias))
     if version is None:
+        mine = [word for model, word in known if model == name]
+        if mine:
+            raise NotFound(
+                f"Model {name!r} has neither a version nor an alias {alias!r}; its aliases are "
+                f"{', '.join(mine)}, and `switchyard models list` shows its versions."
+            )
         raise NotFound(
             f"Model {name!r} has neither a version nor an alias {alias!r}; train the examples with "
             "`switchyard train`, or bring a model of your own with `switchyard models add`."

@@ -31,6 +31,7 @@ class Manifest(BaseModel):
         output: What the artefact returns for classification: `probabilities` (n, classes), the
             positive class's `probability` (n,) or (n, 1), `logits` (n, classes), a single `logit`;
             `values` (n,) or (n, 1) for regression.
+        output_name: Which of several outputs that is, None where the artefact has only one.
         classes: Labels of the classes in the order of the probabilities.
         model_class: `module:Class` of the project, for safetensors weights.
         model_kwargs: Keyword arguments of that class.
@@ -40,6 +41,9 @@ class Manifest(BaseModel):
         libraries: Versions of the libraries that made it.
         files: sha256 of every file of the version except this one, by relative path.
         drift_null: Null quantiles of each drift score by field.
+        source: Address in MLflow that it was imported from, None if it was not.
+        run_id: MLflow's id of the run that made it.
+        tags: MLflow's tags of it and of its run, as its owners set them.
         created: When it was made, UTC.
     """
 
@@ -47,12 +51,13 @@ class Manifest(BaseModel):
 
     manifest_version: Literal[1] = 1
     framework: Framework
-    format: Literal["skops", "safetensors", "pt2", "savedmodel"]
+    format: Literal["skops", "safetensors", "pt2", "savedmodel", "onnx"]
     task: Literal["binary", "multiclass", "regression"]
     fields: Schema
     input: Literal["matrix", "frame", "named"] = "matrix"
     transform: str | None = None
     output: Literal["probabilities", "probability", "logits", "logit", "values"]
+    output_name: str | None = None
     classes: tuple[int | str, ...] | None = None
     model_class: str | None = None
     model_kwargs: dict[str, Any] = Setting(default_factory=dict)
@@ -62,4 +67,7 @@ class Manifest(BaseModel):
     libraries: dict[str, str] = Setting(default_factory=dict)
     files: dict[str, str] = Setting(default_factory=dict)
     drift_null: dict[str, Any] = Setting(default_factory=dict)
+    source: str | None = None
+    run_id: str | None = None
+    tags: dict[str, str] = Setting(default_factory=dict)
     created: datetime

@@ -31,8 +31,8 @@ def resolve(reference: str) -> Any:
         The function or class.
 
     Raises:
-        ModelRefused: The reference is malformed, or the module is not a file of this project, or
-            does not define that name.
+        ModelRefused: The reference is malformed, or the module is not a file of this project,
+            cannot be imported, or does not define that name.
     """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
@@ -44,7 +44,13 @@ def resolve(reference: str) -> Any:
             f"{reference!r} is not code of this project: there is no file of that module "
             f"below {settings.ROOT}."
         )
-    module = importlib.import_module(module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ModelRefused(
+            f"The module {module_name} of this project cannot be imported "
+            f"({type(error).__name__}: {error}); the model needs its {name}."
+        ) from error
     origin = getattr(module, "__file__", None)
     if origin is None or Path(origin).resolve() != expected:
         raise ModelRefused(

@@ -103,7 +103,7 @@ def prove(
     if truth is not None:
         reference["target"] = _target(truth.iloc[chosen].reset_index(drop=True), draft)
         metrics = _metrics(reference, draft)
-    manifest = draft.model_copy(update={"metrics": metrics})
+    manifest = draft.model_copy(update={"metrics": draft.metrics | metrics})
     return Proven(source, folder, manifest, reference)
 
 

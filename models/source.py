@@ -1,4 +1,6 @@
-"""Models as users bring them: the framework a file belongs to, and the name a loader looks for."""
+"""Models in a format that is served: the framework a file belongs to, and the name a loader looks
+for.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from models.onnx import MODEL_FILE as ONNX_FILE
 from models.sklearn import MODEL_FILE
 from models.tensorflow import MODEL_FOLDER
 from models.torch import EXPORTED_FILE, WEIGHTS_FILE
 from switchyard.errors import InvalidInput, ModelRefused
 
-__all__ = ["Source", "identify", "libraries"]
-
-_REFUSED: Final = {
-    (".joblib", ".pkl", ".pickle"): (
-        "is a pickle, and loading one runs any code that is in it; where you trust it, load it and "
-        "save it again: skops.io.dump(model, 'model.skops')"
-    ),
-    (".pt", ".pth", ".bin", ".ckpt"): (
-        "may be a pickle, and loading one runs any code that is in it; where you trust it, load it "
-        "and save it again: safetensors.torch.save_model(model, 'weights.safetensors')"
-    ),
-    (".h5", ".keras"): (
-        "may hold Python code, which loading it runs; where you trust it, load it and save it "
-        "again: model.export('saved_model')"
-    ),
-}
-"""What to do about files that are never loaded, by suffix."""
+__all__ = ["Source", "check_installed", "identify", "libraries"]
 
 _PACKAGES: Final = {
     "sklearn": ("scikit-learn", "skops"),
     "torch": ("torch", "safetensors"),
     "tensorflow": ("tensorflow", "tensorflow-cpu", "keras"),
+    "onnx": ("onnx", "onnxruntime"),
 }
 _MODULES: Final = {
     "sklearn": ("sklearn", "skops"),
     "torch": ("torch", "safetensors"),
     "tensorflow": ("tensorflow",),
+    "onnx": ("onnx", "onnxruntime"),
 }
 
 
@@ -49,15 +38,17 @@ class Source:
     """A model's file or folder.
 
     Attributes:
+        label: What people call it.
         path: Where it lies.
         framework: The framework that runs it.
         format: Its format, as in the manifest.
         name: What it is called in the folder of a version.
     """
 
+    label: str
     path: Path
-    framework: Literal["sklearn", "torch", "tensorflow"]
-    format: Literal["skops", "safetensors", "pt2", "savedmodel"]
+    framework: Literal["sklearn", "torch", "tensorflow", "onnx"]
+    format: Literal["skops", "safetensors", "pt2", "savedmodel", "onnx"]
     name: str
 
     def copy(self, folder: Path) -> None:
@@ -79,28 +70,37 @@ def identify(path: Path) -> Source:
     """Returns what a file is by its name, and a folder by what lies in it.
 
     Raises:
-        InvalidInput: There is no such file, or it is of no format that is served.
-        ModelRefused: It is of a format that runs code while it loads, or its framework is not
-            installed.
+        InvalidInput: It is of no format that is served.
+        ModelRefused: Its framework is not installed, or loading it would run code.
     """
-    if not path.exists():
-        raise InvalidInput(f"There is no model at {path}.")
-    for suffixes, way_out in _REFUSED.items():
-        if path.suffix in suffixes:
-            raise ModelRefused(f"{path.name} {way_out}.")
+    if path.suffix == ".h5":
+        raise ModelRefused(
+            f"{path.name} may hold Python code, which loading it runs; where you trust it, load it "
+            "and save it again: model.save('model.keras')."
+        )
     source = _known(path)
     if source is None:
         raise InvalidInput(
-            f"{path} is no model that can be served; bring a .skops, .safetensors or .pt2 file, or "
-            "the folder of a TensorFlow SavedModel."
+            f"{path} is no model that can be served; bring a .skops, .safetensors, .pt2, .keras or "
+            ".onnx file, the folder of a TensorFlow SavedModel, weights of torch (.pt, .pth) with "
+            "their class, or a pickle (.joblib, .pkl) that you trust."
         )
-    for module in _MODULES[source.framework]:
+    check_installed(source.framework, path.name)
+    return source
+
+
+def check_installed(framework: str, label: str) -> None:
+    """Refuses a model whose framework is not installed.
+
+    Raises:
+        ModelRefused: It is not; the sentence says how it would be.
+    """
+    for module in _MODULES[framework]:
         if importlib.util.find_spec(module) is None:
             raise ModelRefused(
-                f"{path.name} needs {module}, which is not installed: "
-                f"pip install 'switchyard[{source.framework}]'."
+                f"{label} needs {module}, which is not installed: "
+                f"pip install 'switchyard[{framework}]'."
             )
-    return source
 
 
 def libraries(framework: str) -> dict[str, str]:
@@ -117,13 +117,15 @@ def libraries(framework: str) -> dict[str, str]:
 def _known(path: Path) -> Source | None:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
-            return Source(path, "tensorflow", "savedmodel", MODEL_FOLDER)
+            return Source(path.name, path, "tensorflow", "savedmodel", MODEL_FOLDER)
         return None
     match path.suffix:
         case ".skops":
-            return Source(path, "sklearn", "skops", MODEL_FILE)
+            return Source(path.name, path, "sklearn", "skops", MODEL_FILE)
         case ".safetensors":
-            return Source(path, "torch", "safetensors", WEIGHTS_FILE)
+            return Source(path.name, path, "torch", "safetensors", WEIGHTS_FILE)
         case ".pt2":
-            return Source(path, "torch", "pt2", EXPORTED_FILE)
+            return Source(path.name, path, "torch", "pt2", EXPORTED_FILE)
+        case ".onnx":
+            return Source(path.name, path, "onnx", "onnx", ONNX_FILE)
     return None

@@ -6,10 +6,11 @@ A version is a folder: the artefact, `reference.parquet`, BentoML's `model.yaml`
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
-import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import pydantic
 
-from models import files
+from models import files, staging
+from models.assemble import assemble, record, reference_table
 from models.manifest import MANIFEST_FILE, REFERENCE_FILE, Manifest
-from models.schema import Schema
 from switchyard import settings
 from switchyard.errors import InvalidInput, ModelRefused, NotFound
 
@@ -30,7 +31,7 @@ __all__ = [
     "Version",
     "check_word",
     "create",
-    "discard",
+    "delete",
     "has",
     "is_foreign",
     "manifest",
@@ -65,6 +66,11 @@ class Version:
     def created(self) -> datetime:
         """When it was made, UTC."""
         return self.manifest.created
+
+    @property
+    def digest(self) -> str:
+        """sha256 of its manifest, which holds that of every other file."""
+        return hashlib.sha256((self.path / MANIFEST_FILE).read_bytes()).hexdigest()
 
     @property
     def size_bytes(self) -> int:
@@ -118,36 +124,51 @@ def create(name: str, manifest: Manifest, folder: Path, reference: pd.DataFrame)
 
     Raises:
         InvalidInput: The name breaks BentoML's rule.
-        ModelRefused: The reference rows lack a column that others rely on.
+        ModelRefused: The reference rows lack a column that others rely on, or the folder is missing
+            or holds a link.
+        SwitchyardError: The disk is full, or the store cannot be written.
     """
-    import bentoml.models
-
     check_word("model name", name)
-    table = _reference_table(manifest, reference)
-    target: Path | None = None
-    try:
-        with bentoml.models.create(
-            name, module="switchyard", metadata={"framework": manifest.framework}
-        ) as item:
-            target = _home() / item.tag.path()
-            staging = Path(item.path)
-            shutil.copytree(folder, staging, dirs_exist_ok=True)
-            table.to_parquet(staging / REFERENCE_FILE, index=False)
-            complete = manifest.model_copy(update={"files": files.digests(staging)})
-            (staging / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n")
-        return str(item.tag.version)
-    except BaseException:
-        # BentoML copies into the final folder, and leaves what is there on Ctrl-C.
-        if target is not None:
-            _remove(target)
-        raise
+    table = reference_table(manifest, reference)
+    files.listing(folder)  # refused before anything is copied
+    home = _home()
+    with staging.turn(home) as place, staging.writing(home):
+        info = record(name, manifest)
+        staged = place / str(info.tag.version)
+        assemble(staged, folder, table, manifest, info)
+        staging.publish(staged, home / info.tag.path())
+    return str(info.tag.version)
 
 
-def discard(name: str, version: str) -> None:
-    """Removes a version that nothing names yet: undoes `create` when a later step fails."""
-    import bentoml.models
+def delete(
+    name: str, version: str, *, permission: AbstractContextManager[None] | None = None
+) -> None:
+    """Removes a version: at once for all who look for it, and in full or not at all.
 
-    bentoml.models.delete(f"{name}:{version}")
+    Whether an alias or a plan still needs it is for the caller to ask. A process that has loaded it
+    is not disturbed. BentoML's `latest` moves to the newest version that is left.
+
+    Args:
+        name: Name of the model.
+        version: Version of it.
+        permission: Entered when all other changes of the store wait, left when the version is gone;
+            what it raises keeps the version.
+
+    Raises:
+        NotFound: No such version is stored.
+        InvalidInput: It came inside a Bento, which never changes.
+        SwitchyardError: The store cannot be written.
+    """
+    home = _home()
+    with staging.turn(home) as place, staging.writing(home):
+        folder = path(name, version)
+        if folder.parent.parent != home:
+            raise InvalidInput(
+                f"{name}:{version} came inside this Bento and cannot be deleted; "
+                "build a Bento without it."
+            )
+        with permission or nullcontext():
+            staging.withdraw(folder, place / version)
 
 
 def has(name: str, version: str) -> bool:
@@ -242,7 +263,7 @@ def _folders(name: str | None) -> Iterator[Path]:
     for home in _homes():
         for file in home.glob(f"{name or '*'}/*/{MANIFEST_FILE}"):
             tag = (file.parent.parent.name, file.parent.name)
-            if tag not in seen:
+            if tag not in seen and _WORD.fullmatch(tag[0]):  # not what is being written
                 seen.add(tag)
                 yield file.parent
 
@@ -267,32 +288,3 @@ def _read_manifest(folder: Path) -> Manifest:
         if not (folder / file).is_file():
             raise ModelRefused(f"{tag} lacks its file {file}; {way_out}")
     return contents
-
-
-def _reference_table(manifest: Manifest, reference: pd.DataFrame) -> pd.DataFrame:
-    needed = [*manifest.fields.names, "prediction"]
-    needed += [f"probability_{label}" for label in manifest.classes or ()]
-    missing = [column for column in needed if column not in reference.columns]
-    if missing:
-        raise ModelRefused(f"The reference rows lack the column {missing[0]!r}.")
-    return _flatten(manifest.fields, reference)
-
-
-def _flatten(schema: Schema, frame: pd.DataFrame) -> pd.DataFrame:
-    """Parquet holds lists, not arrays of two axes and more, so tensors are stored flat."""
-    import numpy as np
-    import pandas as pd
-
-    table = frame.copy(deep=False)
-    for field in schema:
-        if field.type == "tensor":
-            flat = [np.asarray(value, dtype=field.dtype).ravel() for value in frame[field.name]]
-            table[field.name] = pd.Series(flat, index=frame.index)
-    return table
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
-    if folder.parent.exists() and not any(folder.parent.iterdir()):
-        folder.parent.rmdir()

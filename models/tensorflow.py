@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from models import savedmodel
+from models.answers import choose
 from models.manifest import Manifest
 from switchyard.errors import ModelRefused
 
@@ -98,11 +99,12 @@ def load(folder: Path, manifest: Manifest, device: str) -> Callable[[Any], Array
     Returns:
         The predictor: takes one array, or arrays by input name, of equal length n, and casts them
         to the signature's dtypes; a column (n,) becomes (n, 1) where the signature wants a matrix.
-        Returns the signature's only output as a NumPy array, (n,) or (n, k).
+        Returns the signature's output as a NumPy array, (n,) or (n, k): its only one, or that which
+        the manifest names. Its attribute `inputs` names the inputs.
 
     Raises:
         ModelRefused: The SavedModel holds something that inference does not need, or has no
-            signature with exactly one output.
+            signature, or none with that output.
     """
     target = folder / MODEL_FOLDER
     savedmodel.check(target)
@@ -116,13 +118,17 @@ def load(folder: Path, manifest: Manifest, device: str) -> Callable[[Any], Array
                 f"The SavedModel passed the safety check, but TensorFlow {tf.__version__} cannot "
                 f"read it ({type(error).__name__}: {error})."
             ) from error
-    return _Signature(loaded)
+    return _Signature(loaded, manifest.output_name)
 
 
 class _Signature:
-    """Calls the serving signature of a loaded model, and keeps the model's variables alive."""
+    """Calls the serving signature of a loaded model, and keeps the model's variables alive.
 
-    def __init__(self, loaded: Any) -> None:
+    Attributes:
+        inputs: Names of the signature's inputs.
+    """
+
+    def __init__(self, loaded: Any, output_name: str | None) -> None:
         import tensorflow as tf
 
         signature = loaded.signatures.get(SIGNATURE)
@@ -131,20 +137,15 @@ class _Signature:
                 f"The SavedModel has no signature {SIGNATURE!r}; save it with signatures=..., or "
                 "with export of a Keras model."
             )
-        outputs = sorted(signature.structured_outputs)
-        if len(outputs) != 1:
-            raise ModelRefused(
-                f"The signature {SIGNATURE!r} has {len(outputs)} outputs ({', '.join(outputs)}); "
-                "a model answers with exactly one."
-            )
         inputs: dict[str, Any] = signature.structured_input_signature[1]
         self._owner = loaded
         self._call = signature
         self._constant = tf.constant
-        self._output = outputs[0]
+        self._output = choose(tuple(signature.structured_outputs), output_name)
         self._inputs = {
             name: (spec.dtype.as_numpy_dtype, spec.shape.rank) for name, spec in inputs.items()
         }
+        self.inputs = tuple(self._inputs)
 
     def __call__(self, rows: Any) -> Array:
         if not isinstance(rows, Mapping):

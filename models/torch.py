@@ -7,6 +7,7 @@ core a call of 1 to 64 rows takes about 30 us, an exported program about 100 us.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,21 @@ from typing import Any
 import numpy as np
 
 from models import project, pt2
+from models.answers import choose
 from models.manifest import Manifest
 from switchyard.errors import ModelRefused
 
 __all__ = [
     "EXPORTED_FILE",
     "WEIGHTS_FILE",
+    "arguments",
+    "build",
     "cap_threads",
     "device",
     "load",
     "save_exported",
     "save_weights",
+    "tensor",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -87,18 +92,26 @@ def save_exported(module: Any, example: tuple[Any, ...], folder: Path) -> None:
         folder: Where the file goes.
 
     Raises:
-        ModelRefused: The example has a batch of 1, or `load` would refuse the exported graph.
+        ModelRefused: The example has a batch of 1, torch cannot export the module, or `load` would
+            refuse the exported graph.
     """
     import torch
 
     if not example or any(len(tensor) < 2 for tensor in example):
         raise ModelRefused("Export with an example of at least 2 rows, so the batch stays dynamic.")
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    exported = torch.export.export(
-        module.cpu().eval(),
-        tuple(tensor.cpu() for tensor in example),
-        dynamic_shapes=tuple({0: batch} for _ in example),
-    )
+    try:
+        exported = torch.export.export(
+            module.cpu().eval(),
+            tuple(tensor.cpu() for tensor in example),
+            dynamic_shapes=tuple({0: batch} for _ in example),
+        )
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise ModelRefused(
+            f"torch cannot export the {type(module).__name__} ({type(error).__name__}: {reason}); "
+            "put its class into the project and bring its weights, which run as they are."
+        ) from error
     exported._example_inputs = None
     # Guards compare the arguments' batches; torch compiles them from text, so none are stored.
     exported._guards_code = []
@@ -106,6 +119,49 @@ def save_exported(module: Any, example: tuple[Any, ...], folder: Path) -> None:
     path = folder / EXPORTED_FILE
     torch.export.save(exported, path)
     pt2.scan(path)
+
+
+def arguments(module: Any) -> tuple[str, ...]:
+    """Returns the arguments of a module's `forward` that have no default, in order."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(
+        name
+        for name, parameter in inspect.signature(module.forward).parameters.items()
+        if parameter.kind in kinds and parameter.default is parameter.empty
+    )
+
+
+def tensor(values: Array) -> Any:
+    """Returns an array as a CPU tensor, float64 as float32."""
+    import torch
+
+    if values.dtype == np.float64:
+        values = values.astype(np.float32)
+    # torch warns about read-only memory, which arrays from the wire are; a copy is quiet.
+    return torch.from_numpy(values) if values.flags.writeable else torch.tensor(values)
+
+
+def build(model_class: str, model_kwargs: Mapping[str, Any]) -> Any:
+    """Makes a module of the project, with weights as its constructor leaves them.
+
+    Args:
+        model_class: `module:Class`.
+        model_kwargs: Keyword arguments of the class.
+
+    Raises:
+        ModelRefused: The class is not of this project or no module, or refuses the arguments.
+    """
+    import torch
+
+    found = project.resolve(model_class)
+    if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
+        raise ModelRefused(f"{model_class} is not a torch.nn.Module.")
+    try:
+        return found(**model_kwargs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelRefused(
+            f"The weights do not fit {model_class} with {dict(model_kwargs)}: {error}"
+        ) from error
 
 
 def load(folder: Path, manifest: Manifest, device: str) -> Callable[[Any], Array]:
@@ -119,42 +175,75 @@ def load(folder: Path, manifest: Manifest, device: str) -> Callable[[Any], Array
     Returns:
         The predictor: takes one array (the module's first argument) or arrays by argument name, of
         equal length n; float64 is cast to float32. Returns the output, (n,) or (n, k), as a NumPy
-        array.
+        array; of several, a dictionary's by key and a tuple's by position ("0", "1", ...), that
+        which the manifest names. Its attribute `inputs` names the arguments.
 
     Raises:
         ModelRefused: The file could run code or does not fit the class that the manifest names, or
             that class is not of this project.
     """
-    import torch
-
     if manifest.format == "pt2":
-        module, order = _exported(folder / EXPORTED_FILE, device)
-    else:
-        module, order = _weights(folder / WEIGHTS_FILE, manifest, device), None
+        module, inputs = _exported(folder / EXPORTED_FILE, device)
+        return _Predictor(module, inputs, manifest.output_name, device, by_position=True)
+    module = _weights(folder / WEIGHTS_FILE, manifest, device)
+    return _Predictor(module, arguments(module), manifest.output_name, device, by_position=False)
 
-    def tensor(values: Array) -> Any:
-        if values.dtype == np.float64:
-            values = values.astype(np.float32)
-        # torch warns about read-only memory, which arrays from the wire are; a copy is quiet.
-        own = torch.from_numpy(values) if values.flags.writeable else torch.tensor(values)
-        return own if device == "cpu" else own.to(device, non_blocking=True)
 
-    def predict(inputs: Any) -> Array:
-        with torch.inference_mode():
+class _Predictor:
+    """Runs a module on arrays.
+
+    Attributes:
+        inputs: Names of its arguments.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        inputs: tuple[str, ...],
+        output_name: str | None,
+        device: str,
+        *,
+        by_position: bool,
+    ) -> None:
+        import torch
+
+        self.inputs = inputs
+        self._inference_mode = torch.inference_mode
+        self._module = module
+        self._output_name = output_name
+        self._device = device
+        self._by_position = by_position
+
+    def __call__(self, inputs: Any) -> Array:
+        with self._inference_mode():
             if not isinstance(inputs, Mapping):
-                output = module(tensor(inputs))
-            elif order is None:
-                output = module(**{name: tensor(inputs[name]) for name in inputs})
+                output = self._module(self._put(inputs))
+            elif self._by_position:  # an exported program knows the order of its arguments alone
+                output = self._module(*(self._put(inputs[name]) for name in self.inputs))
             else:
-                output = module(*(tensor(inputs[name]) for name in order))
-            array: Array = output.cpu().numpy()
+                output = self._module(**{name: self._put(inputs[name]) for name in inputs})
+            array: Array = _chosen(output, self._output_name).cpu().numpy()
         return array
 
-    return predict
+    def _put(self, values: Array) -> Any:
+        own = tensor(values)
+        return own if self._device == "cpu" else own.to(self._device, non_blocking=True)
+
+
+def _chosen(output: Any, name: str | None) -> Any:
+    """Returns one tensor of what a module returned."""
+    if isinstance(output, Mapping):
+        named = dict(output)
+    elif isinstance(output, tuple | list):
+        named = {str(place): part for place, part in enumerate(output)}
+    elif name is None:
+        return output
+    else:
+        raise ModelRefused(f"The model has one output without a name; leave out the name {name!r}.")
+    return named[choose(tuple(named), name)]
 
 
 def _weights(path: Path, manifest: Manifest, device: str) -> Any:
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
@@ -162,11 +251,8 @@ def _weights(path: Path, manifest: Manifest, device: str) -> Any:
         raise ModelRefused("Weights need the class they belong to: give model_class, module:Class.")
     if not path.is_file():
         raise ModelRefused(f"There is no {path.name} in {path.parent}.")
-    found = project.resolve(manifest.model_class)
-    if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
-        raise ModelRefused(f"{manifest.model_class} is not a torch.nn.Module.")
+    module = build(manifest.model_class, manifest.model_kwargs)
     try:
-        module = found(**manifest.model_kwargs)
         load_model(module, str(path))
     except SafetensorError as error:
         raise ModelRefused(

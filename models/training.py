@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from models import lock
 from models.fitting import THREADS
 from models.manifest import Manifest
 from switchyard.errors import ModelRefused
@@ -78,7 +79,9 @@ class Outcome:
 
     Attributes:
         name: Name of the model.
-        version: Version that the alias stands for now.
+        version: The version.
+        current: Version that the alias `production` still stands for, until this one is promoted;
+            None if it stands for this one.
         how: `trained` now, `registered` from the store, or `kept` as it was.
         metrics: Figures on the hold-out.
         seconds: Time it took.
@@ -86,13 +89,16 @@ class Outcome:
 
     name: str
     version: str
+    current: str | None
     how: Literal["trained", "registered", "kept"]
     metrics: Mapping[str, float]
     seconds: float
 
 
 def train(names: Sequence[str], state: State, progress: Progress) -> list[Outcome]:
-    """Trains models and points the alias `production` of each to its new version.
+    """Trains models and points the alias `production` of each to its new version, if it is new.
+
+    One that stands for a version in the store stays there: that is what promotion is for.
 
     Args:
         names: Models, `<endpoint>-<framework>`.
@@ -114,9 +120,13 @@ def train(names: Sequence[str], state: State, progress: Progress) -> list[Outcom
         version, metrics = _train_one(
             name, framework, datasets[endpoint], example.TRAINERS[framework], progress
         )
-        state.set_alias(name, ALIAS, version, "train", "trained by `switchyard train`")
+        current = _current(name, state)
+        if current is None:
+            lock.adopt(state)
+            state.set_alias(name, ALIAS, version, "train", "trained by `switchyard train`")
         progress(name, f"saved as {name}:{version}", 1.0)
-        outcomes.append(Outcome(name, version, "trained", metrics, time.monotonic() - started))
+        seconds = time.monotonic() - started
+        outcomes.append(Outcome(name, version, current, "trained", metrics, seconds))
     return outcomes
 
 
@@ -240,17 +250,26 @@ def _registered(name: str, state: State) -> Outcome | None:
 
     started = time.monotonic()
     stored = store.versions(name)
-    current = state.alias(name, ALIAS)
+    current = _current(name, state)
     for version in stored:
         if version.version == current:
-            return Outcome(name, version.version, "kept", version.manifest.metrics, 0.0)
+            return Outcome(name, version.version, None, "kept", version.manifest.metrics, 0.0)
     newest = next((version for version in reversed(stored) if _intact(version)), None)
     if newest is None:
         return None
     reason = "newest intact version in the store"
+    lock.adopt(state)
     state.set_alias(name, ALIAS, newest.version, "train", reason)
     seconds = time.monotonic() - started
-    return Outcome(name, newest.version, "registered", newest.manifest.metrics, seconds)
+    return Outcome(name, newest.version, None, "registered", newest.manifest.metrics, seconds)
+
+
+def _current(name: str, state: State) -> str | None:
+    """Returns the version in production, None if it is not in the store."""
+    from models import store
+
+    version = lock.aliases(state).get((name, ALIAS))
+    return version if version is not None and store.has(name, version) else None
 
 
 def _intact(version: Version) -> bool:

@@ -19,12 +19,12 @@ from services import revisions
 from services.dataplane.endpoint import Endpoint
 from services.dataplane.link import HostLink
 from services.dataplane.variant import Variant
-from services.holding import ROUTER, is_held, present
+from services.holding import is_held, present
 from services.topology import EndpointSpec, VariantSpec, bind
 from services.watch import Watch
 from switchyard.errors import NotReady, SwitchyardError
 from switchyard.plan import Plan
-from switchyard.records import Observed, Revision
+from switchyard.records import ROUTER, Observed, Revision
 from switchyard.state import State
 
 __all__ = ["Endpoints"]

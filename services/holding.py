@@ -11,12 +11,9 @@ from collections.abc import Iterable
 
 from models import registry
 from switchyard.errors import NotFound
-from switchyard.records import Observed, Worker
+from switchyard.records import ROUTER, Observed, Worker
 
-__all__ = ["ROUTER", "is_held", "present", "wanted"]
-
-ROUTER = "router"
-"""`Worker.service` of routers; that of a host is its framework."""
+__all__ = ["is_held", "present", "wanted"]
 
 
 def present(ref: str, seen: Observed) -> str | None:

@@ -22,6 +22,7 @@ from monitoring.feedback import FeedbackLog
 from monitoring.log import PredictionLog
 from monitoring.metrics import Metrics
 from services.admin.auth import Gate
+from services.admin.models import ModelRoutes
 from services.api import Accepted, Prediction
 from services.dataplane.endpoint import JSON
 from services.dataplane.farewell import hold_back_stop
@@ -91,6 +92,7 @@ class RouterBase:
         self.endpoints = Endpoints(self.plan, self.specs, self.links, self.log, self.metrics, state)
         self.gate = Gate(self.plan.auth, settings.admin_token(), state)
         serving = self.endpoints.by_name
+        self.models = ModelRoutes(self.plan, state, self.gate)
         self.front = Front(serving, self.plan.default_endpoint, self.gate, self.feedback_log)
         self.health = Health(serving, self.links)
         self.leaving = False
@@ -168,8 +170,9 @@ class RouterBase:
         path: str = scope["path"]
         route = self._routes.get(path)
         if route is None:
-            known = path in BENTOML_PATHS or path.startswith(BENTOML_FOLDERS)
-            return None if known else self._nothing_there
+            if path in BENTOML_PATHS or path.startswith(BENTOML_FOLDERS):
+                return None
+            return self.models.route(scope) or self._nothing_there
         method, handler = route
         if scope["method"] == method or (method == "GET" and scope["method"] == "HEAD"):
             return handler

@@ -71,6 +71,7 @@ revisions: Final = sa.Table(
     sa.Column("intervals", sa.JSON, nullable=False),
     sa.Column("shadow", sa.JSON, nullable=False),
     sa.Column("coverage", sa.Float, nullable=False),
+    sa.Column("restores", sa.Integer),
 )
 
 api_keys: Final = sa.Table(

@@ -14,6 +14,7 @@ __all__ = [
     "Conflict",
     "DeadlineExceeded",
     "Forbidden",
+    "GateNotPassed",
     "InvalidInput",
     "MethodNotAllowed",
     "ModelFailed",
@@ -23,6 +24,7 @@ __all__ = [
     "Overloaded",
     "PlanError",
     "Problem",
+    "PromotionRefused",
     "SwitchyardError",
     "TooLarge",
     "Unauthorized",
@@ -121,6 +123,18 @@ class Conflict(SwitchyardError):
     """Somebody else changed the thing first."""
 
     status, code = 409, "conflict"
+
+
+class PromotionRefused(SwitchyardError):
+    """A version may not take an alias' place: it does not fit, load or answer as it should."""
+
+    status, code = 409, "promotion_refused"
+
+
+class GateNotPassed(PromotionRefused):
+    """A rule of the plan speaks against a version; `details` has every rule with its numbers."""
+
+    code = "gate_not_passed"
 
 
 class TooLarge(SwitchyardError):

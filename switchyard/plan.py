@@ -26,6 +26,7 @@ from pydantic import Field as Setting
 from switchyard import settings
 from switchyard.errors import PlanError
 from switchyard.formats import BaseUrl, Name, Reference
+from switchyard.gates import Gate
 from switchyard.plan_problems import first_problem, hint, wrong
 from switchyard.yaml_lines import YamlProblem, read
 
@@ -43,7 +44,7 @@ __all__ = [
     "load",
 ]
 
-Framework = Literal["sklearn", "torch", "tensorflow"]
+Framework = Literal["sklearn", "torch", "tensorflow", "onnx"]
 
 SUM_TOLERANCE: Final = 1e-6
 
@@ -119,6 +120,7 @@ class Endpoint(_Section):
         traffic: The split and the shadow; without a split all goes to `stable`.
         forced_variant: Who may ask for a variant.
         limits: What one request may cost.
+        gates: Rules that a version must pass before an alias of a variant moves to it.
     """
 
     default: bool = False
@@ -127,6 +129,7 @@ class Endpoint(_Section):
     traffic: Traffic = Setting(default_factory=Traffic, validate_default=True)
     forced_variant: Literal["anyone", "admin"] = "admin"
     limits: Limits = Setting(default_factory=Limits)
+    gates: list[Gate] = Setting(default_factory=list)
 
     @field_validator("stable")
     @classmethod

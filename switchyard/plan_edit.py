@@ -130,14 +130,6 @@ class Staged:
         with _writing(self.path):
             os.replace(self.draft, self.path)
 
-    def undo(self) -> None:
-        """Puts the plan back as it was before `commit`."""
-        if self.edit.before is None:
-            self.path.unlink(missing_ok=True)
-        elif self.edit.before != self.edit.after:
-            _write(self.draft, self.edit.before, like=self.path)
-            os.replace(self.draft, self.path)
-
 
 @contextmanager
 def stage(path: Path, addition: Addition) -> Iterator[Staged]:

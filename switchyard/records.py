@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 __all__ = [
+    "ROUTER",
     "SCOPES",
     "AliasChange",
     "ApiKey",
@@ -17,6 +18,9 @@ __all__ = [
     "iso",
     "utc_now",
 ]
+
+ROUTER: Final = "router"
+"""`Worker.service` of a router; that of a host is its framework."""
 
 SCOPES: Final = ("predict", "feedback", "admin")
 """What an API key may allow."""
@@ -73,6 +77,7 @@ class Revision:
         intervals: For each variant the parts [low, high) of [0, 1) that are its own.
         shadow: Share of the requests that is mirrored, by variant.
         coverage: Share of the keys that take part in the split at all.
+        restores: Number of the earlier revision whose traffic this one brings back, if it does.
     """
 
     endpoint: str
@@ -84,6 +89,7 @@ class Revision:
     intervals: dict[str, list[list[float]]]
     shadow: dict[str, float]
     coverage: float = 1.0
+    restores: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +153,11 @@ class Worker:
     holds: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     seen: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its service and its place, for people."""
+        return f"{self.service} {self.place}"
 
 
 @dataclass(frozen=True, slots=True)

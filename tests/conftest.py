@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from e2e.server import ROOT, Server
+from mlflow_server import serving
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +70,10 @@ def server(make_server: Callable[..., Server]) -> Iterator[Server]:
     shared = make_server().start()
     yield shared
     shared.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server with an empty registry."""
+    with serving(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address

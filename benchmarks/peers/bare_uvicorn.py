@@ -1,5 +1,7 @@
 """(a) The limit: an ASGI app that parses and writes the JSON of the digits endpoint, nothing else.
 
+On the paths of `benchmarks.peers.decoding` it decodes a batch and answers the number of its rows.
+
 Run as `uvicorn benchmarks.peers.bare_uvicorn:app --loop uvloop --http httptools --no-access-log`.
 """
 
@@ -11,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from benchmarks.peers.decoding import DECODERS
+
 __all__ = ["app"]
 
 PROBABILITIES = [
@@ -19,13 +23,15 @@ PROBABILITIES = [
 ]
 """Ten numbers as long as the model's float32 probabilities are in JSON."""
 
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
 
 async def app(
     scope: dict[str, Any],
     receive: Callable[[], Awaitable[dict[str, Any]]],
-    send: Callable[[dict[str, Any]], Awaitable[None]],
+    send: Send,
 ) -> None:
-    """Answers every POST with one prediction a row, in the shape of Switchyard's answer."""
+    """Answers a POST with one prediction a row, in the shape of Switchyard's answer."""
     if scope["type"] != "http":
         return
     message = await receive()
@@ -33,6 +39,10 @@ async def app(
     while message.get("more_body"):
         message = await receive()
         body += message["body"]
+    decode = DECODERS.get(scope["path"])
+    if decode is not None:
+        await _send(send, orjson.dumps({"rows": decode(body)}), [])
+        return
     rows = len(orjson.loads(body)["inputs"])
     request_id = uuid.uuid4().hex[:22]
     answer = orjson.dumps(
@@ -48,11 +58,18 @@ async def app(
         }
     )
     headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(answer)),
         (b"x-request-id", request_id.encode()),
         (b"x-switchyard-variant", b"sklearn"),
         (b"x-switchyard-model", b"digits-sklearn:k3v7wqhpcwzymaav"),
     ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await _send(send, answer, headers)
+
+
+async def _send(send: Send, answer: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    start = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(answer)),
+        *headers,
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": start})
     await send({"type": "http.response.body", "body": answer})

@@ -44,17 +44,33 @@ def test_fixed_rate_stands_below() -> None:
     assert found[1:] == ["fixed rate", "12,400", "0.15", "1.09", "0", "0"]
 
 
+def test_batches_are_counted_in_rows_with_the_limit_beside() -> None:
+    def load(answers: int, refused: int = 0) -> list[ClosedLoad]:
+        return [ClosedLoad(answers + refused, 1.0, 1.0, 2.0, 3.0, refused, 0)]
+
+    kinds = {"digits json": {32: load(100)}, "digits npy": {32: load(150, refused=2)}}
+    limits = {"digits json": {32: load(1000)}, "digits npy": {32: load(4000)}}
+    table = report.batch_table(Results(batches={"a": limits, "d": kinds}))
+    assert cells(table, "(d)")[2:] == ["32", "3,200", "4,800", "1.5", "2"]
+    assert cells(table, "(a)")[1:] == [
+        "(a), which only decodes", "32", "32,000", "128,000", "4", "0",
+    ]  # fmt: skip
+    assert "flights" not in text(table)
+
+
 def test_verdicts_name_measured_and_asked() -> None:
     table = report.verdict_table(
         [
             Verdict("speed", 0.39, 0.4, at_least=True),
             Verdict("memory", 1990.4, 2500, at_least=False),
             Verdict("growth", None, 0.05, at_least=False),
+            Verdict("batches", 1.67, 4, at_least=True, limit=3.8),
         ]
     )
-    assert cells(table, "speed")[1:] == ["0.39", "≥ 0.4", "FAIL"]
-    assert cells(table, "memory")[1:] == ["1,990", "≤ 2500", "pass"]
-    assert cells(table, "growth")[1:] == ["-", "≤ 0.05", "not measured"]
+    assert cells(table, "speed")[1:] == ["0.39", "≥ 0.4", "", "FAIL"]
+    assert cells(table, "memory")[1:] == ["1,990", "≤ 2500", "", "pass"]
+    assert cells(table, "growth")[1:] == ["-", "≤ 0.05", "", "not measured"]
+    assert cells(table, "batches")[1:] == ["1.67", "≥ 4", "3.8", "FAIL"]
 
 
 def test_a_busy_machine_is_pointed_out() -> None:

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.batches import PAIRS
 from benchmarks.load import ClosedLoad
 from benchmarks.memory import Memory
 from benchmarks.mirrored import Mirrored
 from benchmarks.openloop import OpenLoad
 from benchmarks.results import Growth, Results
-from benchmarks.verdicts import Verdict, judge
+from benchmarks.verdicts import Verdict, batch_ratio, judge
 
 
 def closed(rate: float = 100.0, p50: float = 1.0, p99: float = 2.0, bad: int = 0) -> ClosedLoad:
@@ -93,17 +94,38 @@ def test_shadow_tail_is_compared_in_pairs() -> None:
     assert verdict(results, "(f) / (e) p99").measured == pytest.approx(1.5)
 
 
+def batches(**rates: float) -> dict[str, dict[int, list[ClosedLoad]]]:
+    return {kind.replace("_", " "): {32: [closed(rate)]} for kind, rate in rates.items()}
+
+
 def test_batches_are_compared_with_json_of_the_same_rows() -> None:
     results = Results(
         batches={
-            "digits json": [closed(100)],
-            "digits npy": [closed(399)],
-            "flights json": [closed(100)],
-            "flights arrow": [closed(300)],
+            "d": batches(digits_json=100, digits_npy=399),
+            "e": batches(flights_json=100, flights_arrow=300),
         }
     )
     assert verdict(results, "digits npy").passed is False
     assert verdict(results, "flights arrow").passed is True
+
+
+def test_the_limit_of_batches_stands_beside_and_changes_no_verdict() -> None:
+    results = Results(
+        batches={
+            "a": batches(digits_json=100, digits_npy=350),
+            "d": batches(digits_json=10, digits_npy=34),
+        }
+    )
+    found = verdict(results, "digits npy")
+    assert (found.measured, found.limit, found.passed) == (3.4, 3.5, False)
+    assert verdict(results, "flights arrow").limit is None
+
+
+def test_batches_of_other_sizes_are_not_judged() -> None:
+    figures = {"digits json": {1024: [closed(100)]}, "digits npy": {1024: [closed(900)]}}
+    results = Results(batches={"d": figures})
+    assert verdict(results, "digits npy").passed is None
+    assert batch_ratio(results, "d", PAIRS[0], 1024) == 9.0
 
 
 def memory(router: float, anonymous: float = 80.0, total: float = 2000.0) -> Memory:

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import joblib
 import pandas as pd
 import pytest
 import skops.io
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from click.testing import Result
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
@@ -77,6 +79,7 @@ def added(models, home: Path) -> str:
         ["churn", "churn.skops"],
         ["churn", "w.safetensors", "--sample", "rows.csv"],
         ["churn", "churn.skops", "--sample", "rows.csv", "--class", "models.nn:Mlp"],
+        ["churn", "churn.keras", "--sample", "rows.csv", "--class", "models.nn:Mlp"],
         ["churn", "churn.skops", "--sample", "rows.csv", "--output", "guess"],
         ["churn", "churn.skops", "--sample", "rows.csv", "--classes", "one"],
         ["churn", "churn.skops", "--sample", "rows.csv", "--classes", "a,,b"],
@@ -178,6 +181,36 @@ def test_add_says_what_it_found_and_what_to_ask(models, home: Path) -> None:
     assert "endpoint 'churn', variant 'sklearn', a share of 100% of its traffic" in said
     assert said.splitlines()[-1].startswith("curl http://localhost:3000/predict ")
     assert "churn:staging" in (home / "plan.yaml").read_text()
+
+
+def test_a_pickle_is_added_only_where_it_is_trusted(models, home: Path) -> None:
+    fitted = HistGradientBoostingClassifier(max_iter=2).fit(SAMPLE[["age"]], SAMPLE["left"])
+    joblib.dump(fitted, home / "churn.joblib")
+    command = ["add", "churn", home / "churn.joblib", "--sample", home / "rows.csv"]
+    refused = models(*command)
+    assert refused.exit_code == 1
+    assert "add --trust-pickle" in refused.exception.message
+    assert not (home / "plan.yaml").exists()
+    said = models(*command, "--trust-pickle").stdout
+    assert "churn.joblib was converted once, in a process of its own." in said
+    assert "Types in it that hosts trust by name: sklearn.ensemble._hist" in said
+
+
+def test_add_takes_corrections_of_the_schema(models, home: Path) -> None:
+    command = ["add", "churn", home / "churn.skops", "--sample", home / "rows.csv", "--schema"]
+    (home / "schema.yaml").write_text("age: {range: [0, 120]}\nvisits: {nullabel: true}\n")
+    refused = models(*command, home / "schema.yaml")
+    assert refused.exit_code == 1
+    assert "schema.yaml, line 2: visits.nullabel is an unknown key" in refused.exception.message
+    (home / "schema.yaml").write_text("age: {range: [0, 120]}\n")
+    assert "0 to 120" in models(*command, home / "schema.yaml").stdout
+
+
+def test_an_output_name_for_one_output_is_refused(models, home: Path) -> None:
+    run = models(
+        "add", "churn", home / "churn.skops", "--sample", home / "rows.csv", "--output-name", "x"
+    )
+    assert "leave out --output-name" in run.exception.message
 
 
 def test_add_takes_classes_for_labels(models, home: Path) -> None:

@@ -103,7 +103,7 @@ def test_every_error_that_a_caller_can_meet_is_listed() -> None:
     assert listed == {
         (status, code)
         for status, code in ours
-        if code not in ("internal", "conflict", "invalid_plan", "model_refused")
+        if code not in ("internal", "invalid_plan", "model_refused")
     }
 
 

@@ -172,6 +172,24 @@ def test_a_gate_that_is_not_passed_refuses_unless_forced(server: Server, databas
     assert model_of(server, "torch") == old
 
 
+def test_an_alias_moves_by_the_admin_routes_too(server: Server, database: State) -> None:
+    old = production(database, "flights-torch")
+    new = another(server, old)
+    route = f"{server.url}/admin/v1/models/flights-torch"
+    headers = {"authorization": "Bearer admin-of-the-tests"}
+    body = {"version": new, "reason": "by HTTP"}
+    assert httpx.put(f"{route}/aliases/production", json=body).status_code == 401
+    with Load(server.port, {"inputs": flights(2)}) as load:
+        wait_until(lambda: load.statuses[200] > 100, "the load runs")
+        moved = httpx.put(f"{route}/aliases/production", json=body, headers=headers, timeout=60)
+        back = httpx.post(f"{route}/rollback", json={}, headers=headers, timeout=60)
+    assert set(load.statuses) == {200}
+    assert (moved.status_code, moved.json()["version"]) == (200, new)
+    assert (back.status_code, f"flights-torch:{back.json()['version']}") == (200, old)
+    shown = httpx.get(route, headers=headers, timeout=10).json()
+    assert [change["action"] for change in shown["history"]][-2:] == ["promote", "rollback"]
+
+
 def test_a_new_revision_is_followed_without_a_restart(server: Server, database: State) -> None:
     latest = database.latest_revision("flights")
     assert latest is not None

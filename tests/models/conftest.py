@@ -1,6 +1,7 @@
 """Small models of each framework and helpers to make manifests, shared by the tests of `models`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
 
 from models import files
+from models.add import Added, Options, add
 from models.manifest import Manifest
+from switchyard.errors import SwitchyardError
+from switchyard.state import State
 
 FLOATS = [{"name": name, "type": "float"} for name in ("a", "b", "c")]
 
@@ -86,3 +92,54 @@ def own_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("switchyard.settings.ROOT", root)
     monkeypatch.syspath_prepend(root)
     return root
+
+
+@dataclass
+class House:
+    """A store, a state database and a plan of one test."""
+
+    folder: Path
+    state: State
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / "plan.yaml"
+
+    def add(self, name: str, model: Any, sample: Any, **options: Any) -> Added:
+        place = {key: options.pop(key) for key in ("endpoint", "alias") if key in options}
+        return add(
+            name, model, sample, Options(**options), plan=self.plan, state=self.state, **place
+        )
+
+    def contents(self) -> dict[str, Any]:
+        """Everything that `add` may change."""
+        stored = sorted(path for path in (self.folder / "models").rglob("*"))
+        text = self.plan.read_text() if self.plan.exists() else None
+        drafts = [path.name for path in self.folder.iterdir() if path.name.startswith(".")]
+        return {"store": stored, "plan": text, "aliases": self.state.aliases(), "drafts": drafts}
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
+    monkeypatch.setenv("SWITCHYARD_HOME", str(tmp_path / "home"))
+    (tmp_path / "models").mkdir()
+    BentoMLContainer.model_store.set(ModelStore(tmp_path / "models"))
+    state = State.open(f"sqlite:///{tmp_path / 'state.db'}")
+    yield House(tmp_path, state)
+    state.close()
+    BentoMLContainer.model_store.reset()
+
+
+@pytest.fixture
+def refused(house: House) -> Callable[..., str]:
+    """Adds a model that cannot be added; returns the sentence once all is seen to be as it was."""
+
+    def run(error: type[SwitchyardError], *arguments: Any, **options: Any) -> str:
+        before = house.contents()
+        with pytest.raises(error) as caught:
+            house.add(*arguments, **options)
+        assert house.contents() == before
+        return caught.value.message
+
+    return run

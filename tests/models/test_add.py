@@ -2,8 +2,6 @@
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,12 @@ import pandas as pd
 import pytest
 import skops.io
 import torch as pytorch
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models import ModelStore
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from models import lock, prove, runtime, store, torch
-from models.add import Added, Options, add
 from models.columns import Columns
 from models.nn import Mlp
 from switchyard import plan as plans
@@ -42,57 +37,6 @@ endpoints:
     variants:
       old: {model: "flights-old:production"}
 """
-
-
-@dataclass
-class House:
-    """A store, a state database and a plan of one test."""
-
-    folder: Path
-    state: State
-
-    @property
-    def plan(self) -> Path:
-        return self.folder / "plan.yaml"
-
-    def add(self, name: str, model: Path, sample: Path, **options: Any) -> Added:
-        place = {key: options.pop(key) for key in ("endpoint", "alias") if key in options}
-        return add(
-            name, model, sample, Options(**options), plan=self.plan, state=self.state, **place
-        )
-
-    def contents(self) -> dict[str, Any]:
-        """Everything that `add` may change."""
-        stored = sorted(path for path in (self.folder / "models").rglob("*"))
-        text = self.plan.read_text() if self.plan.exists() else None
-        drafts = [path.name for path in self.folder.iterdir() if path.name.startswith(".")]
-        return {"store": stored, "plan": text, "aliases": self.state.aliases(), "drafts": drafts}
-
-
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
-    monkeypatch.setenv("SWITCHYARD_HOME", str(tmp_path / "home"))
-    (tmp_path / "models").mkdir()
-    BentoMLContainer.model_store.set(ModelStore(tmp_path / "models"))
-    state = State.open(f"sqlite:///{tmp_path / 'state.db'}")
-    yield House(tmp_path, state)
-    state.close()
-    BentoMLContainer.model_store.reset()
-
-
-@pytest.fixture
-def refused(house: House) -> Callable[..., str]:
-    """Adds a model that cannot be added; returns the sentence once all is seen to be as it was."""
-
-    def run(error: type[SwitchyardError], *arguments: Any, **options: Any) -> str:
-        before = house.contents()
-        with pytest.raises(error) as caught:
-            house.add(*arguments, **options)
-        assert house.contents() == before
-        return caught.value.message
-
-    return run
 
 
 CUSTOMERS = pd.DataFrame(
@@ -221,7 +165,8 @@ def test_weights_and_classes(refused, weights, numbers, churn) -> None:
 def test_a_model_that_raises_on_the_sample(refused, weights, numbers, churn) -> None:
     sentence = refused(ModelFailed, "m", weights, numbers, **MLP)  # four columns for three inputs
     assert "cannot answer the sample (RuntimeError" in sentence
-    words = refused(ModelFailed, "m", weights, churn[1], **MLP)
+    words = refused(InvalidInput, "m", weights, churn[1], **MLP)
+    assert "takes an input 'rows', which the sample lacks" in words
     assert "--transform" in words
 
 
@@ -342,17 +287,25 @@ def test_the_curl_command_asks_for_a_row_of_the_sample(house, churn) -> None:
     }
 
 
-def test_a_second_version_of_a_name_moves_the_alias(house, churn) -> None:
+def test_a_second_version_of_a_name_leaves_the_alias_where_it_is(house, churn) -> None:
     first = house.add("churn", *churn)
     text = house.plan.read_text()
     second = house.add("churn", *churn)
-    assert second.before == first.tag.version
-    assert house.state.alias("churn", "production") == second.tag.version
+    assert (first.current, second.current) == (None, first.tag.version)
+    assert house.state.alias("churn", "production") == first.tag.version
     assert house.plan.read_text() == text
     assert [found.version for found in store.versions("churn")] == [
         first.tag.version,
         second.tag.version,
     ]
+
+
+def test_an_alias_of_a_version_that_is_gone_moves_to_the_new_one(house, churn) -> None:
+    first = house.add("churn", *churn)
+    store.delete("churn", first.tag.version)
+    second = house.add("churn", *churn)
+    assert second.current is None
+    assert house.state.alias("churn", "production") == second.tag.version
 
 
 def test_a_model_for_an_endpoint_that_is_there_gets_no_traffic(house, churn) -> None:

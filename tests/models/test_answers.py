@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.answers import Answers, labels, of_output
+from models.answers import Answers, choose, labels, of_output
 from switchyard.errors import InvalidInput, ModelRefused
 
 SURE = np.array([[0.9, 0.1], [0.2, 0.8]])
@@ -84,3 +84,14 @@ def test_probabilities_are_never_taken_for_logits(scores: list[float], rows: int
     chances = weights / weights.sum(axis=1, keepdims=True)
     assert of_output(chances).output == "probabilities"
     assert of_output(chances + 1).output == "logits"
+
+
+def test_one_of_several_outputs() -> None:
+    assert choose(("only",), None) == choose(("only",), "only") == "only"
+    assert choose(("a", "b"), "b") == "b"
+    with pytest.raises(ModelRefused, match=r"has 2 outputs \(a, b\).*--output-name"):
+        choose(("b", "a"), None)
+    with pytest.raises(ModelRefused, match="has no output 'c'; it has a, b"):
+        choose(("a", "b"), "c")
+    with pytest.raises(ModelRefused, match="has no output 'c'; it has only"):
+        choose(("only",), "c")

@@ -162,7 +162,7 @@ def test_a_block_of_floats_is_passed_without_a_copy(manifest, columns):
     model = runtime.Model(
         manifest,
         lambda inputs: seen.append(inputs) or np.full((len(inputs), 2), 0.5),
-        runtime._prepare(manifest),
+        runtime.prepare(manifest),
         "cpu",
     )
     model.predict(columns)
@@ -188,7 +188,7 @@ def test_a_matrix_of_mixed_numbers_is_in_schema_order(manifest):
         },
         2,
     )
-    matrix = runtime._prepare(manifest.model_copy(update={"fields": fields}))(columns)
+    matrix = runtime.prepare(manifest.model_copy(update={"fields": fields}))(columns)
     assert matrix.dtype == np.float64
     np.testing.assert_array_equal(matrix, [[1, 7, 0.5, np.nan], [np.nan, 8, 1.5, 2]])
 
@@ -196,7 +196,7 @@ def test_a_matrix_of_mixed_numbers_is_in_schema_order(manifest):
 def test_named_arrays_hold_words_for_categories(manifest, mixed_fields, people):
     fields = Schema.model_validate(mixed_fields)
     changed = manifest.model_copy(update={"fields": fields, "input": "named"})
-    arrays = runtime._prepare(changed)(Columns.from_frame(fields, people))
+    arrays = runtime.prepare(changed)(Columns.from_frame(fields, people))
     assert list(arrays) == ["age", "city", "member"]
     assert arrays["city"].tolist() == people.city.replace("Kyiv", "other").tolist()
 
@@ -205,7 +205,7 @@ def test_a_single_tensor_is_passed_as_it_is(manifest):
     fields = Schema.model_validate([{"name": "image", "type": "tensor", "shape": [2, 2]}])
     image = np.zeros((3, 2, 2), dtype=np.float32)
     columns = Columns(fields, {"t:image": image}, 3)
-    prepare = runtime._prepare(manifest.model_copy(update={"fields": fields}))
+    prepare = runtime.prepare(manifest.model_copy(update={"fields": fields}))
     assert prepare(columns) is image
 
 

@@ -1,5 +1,6 @@
 """The model store: versions appear whole or not at all, and never change."""
 
+import errno
 import logging
 import shutil
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 
-from models import files, store
-from switchyard.errors import InvalidInput, ModelRefused, NotFound
+from models import files, runtime, store, torch
+from models.columns import Columns
+from models.nn import Mlp
+from switchyard.errors import InvalidInput, ModelRefused, NotFound, SwitchyardError
 
 REFERENCE = pd.DataFrame(
     {
@@ -70,26 +73,51 @@ def test_reference_rows_that_lack_a_column(column, manifest_of, artefact, home) 
     assert list(home.iterdir()) == []
 
 
-def test_a_link_in_the_artefact_leaves_nothing_behind(manifest_of, artefact, home) -> None:
-    with pytest.raises(FileNotFoundError):
-        store.create("m", manifest_of(), artefact / "nowhere", REFERENCE)
+@pytest.mark.parametrize("damage", ["gone", "link"])
+def test_an_artefact_that_is_not_all_there_leaves_nothing_behind(
+    damage, manifest_of, artefact, home
+) -> None:
+    if damage == "gone":
+        artefact = artefact / "nowhere"
+    else:
+        (artefact / "more").symlink_to(artefact / "model.skops")
+    with pytest.raises(ModelRefused, match=r"no model folder|more .* is a link"):
+        store.create("m", manifest_of(), artefact, REFERENCE)
     assert list(home.iterdir()) == []
 
 
-def test_ctrl_c_while_bentoml_copies_leaves_nothing_behind(
+def test_ctrl_c_while_it_is_written_leaves_nothing_behind(
     manifest_of, artefact, home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copytree = shutil.copytree
+    copyfile = shutil.copyfile
 
-    def interrupted(source, target, *options, **named) -> None:
-        copytree(source, target, *options, **named)
-        if Path(target).is_relative_to(home):
-            raise KeyboardInterrupt
+    def interrupted(source, target) -> None:
+        copyfile(source, target)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(shutil, "copytree", interrupted)
+    monkeypatch.setattr(shutil, "copyfile", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.create("m", manifest_of(), artefact, REFERENCE)
     assert list(home.iterdir()) == []
+
+
+def test_an_error_right_after_the_rename_takes_the_version_back(
+    manifest_of, artefact, home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store.create("m", manifest_of(), artefact, REFERENCE)
+    rename = Path.rename
+
+    def failing(source: Path, target: Path) -> Path:
+        if target == home / "m" / "latest" and source.read_text() != first:
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(SwitchyardError, match=r"cannot be changed.*Input/output error"):
+        store.create("m", manifest_of(), artefact, REFERENCE)
+    assert [version.version for version in store.versions()] == [first]
+    assert bentoml.models.get("m").tag.version == first
+    assert sorted(path.name for path in (home / "m").iterdir()) == sorted([first, "latest"])
 
 
 @pytest.mark.parametrize(
@@ -155,11 +183,56 @@ def test_another_version_leaves_the_first_as_it_was(manifest_of, artefact) -> No
     assert store.versions("nope") == []
 
 
-def test_a_version_can_be_discarded(manifest_of, artefact, home) -> None:
-    version = store.create("m", manifest_of(), artefact, REFERENCE)
-    store.discard("m", version)
-    assert not store.has("m", version)
+def test_what_is_left_after_a_version_is_deleted(manifest_of, artefact, home) -> None:
+    first, second, third = (store.create("m", manifest_of(), artefact, REFERENCE) for _ in range(3))
+    assert bentoml.models.get("m").tag.version == third
+    store.delete("m", third)
+    assert not store.has("m", third)
+    assert (home / "m" / "latest").read_text() == second
+    store.delete("m", first)
+    assert (home / "m" / "latest").read_text() == second
+    assert [item.tag.version for item in bentoml.models.list()] == [second]
+    store.delete("m", second)
     assert list(home.iterdir()) == []
+
+
+def test_a_deleted_version_is_not_there_to_delete(manifest_of, artefact) -> None:
+    version = store.create("m", manifest_of(), artefact, REFERENCE)
+    store.delete("m", version)
+    for tag in (("m", version), ("m", ".."), ("nope", "v")):
+        with pytest.raises(NotFound, match="switchyard models list"):
+            store.delete(*tag)
+
+
+def test_a_damaged_version_can_be_deleted(manifest_of, artefact, home) -> None:
+    version = store.create("m", manifest_of(), artefact, REFERENCE)
+    (home / "m" / version / "manifest.json").write_text("{")
+    (home / "m" / version / "model.yaml").unlink()
+    store.delete("m", version)
+    assert list(home.iterdir()) == []
+
+
+def test_a_neighbour_that_bentoml_cannot_read_is_no_hindrance(manifest_of, artefact, home) -> None:
+    first, second = (store.create("m", manifest_of(), artefact, REFERENCE) for _ in range(2))
+    (home / "m" / "half").mkdir()
+    (home / "m" / "half" / "model.yaml").write_text("name: [")
+    store.delete("m", second)
+    assert (home / "m" / "latest").read_text() == first
+
+
+def test_a_model_that_is_in_use_answers_on_after_its_deletion(manifest_of, rows, tmp_path) -> None:
+    folder = tmp_path / "weights"
+    torch.save_weights(Mlp(3, 4, 2), folder)
+    options = {"model_class": "models.nn:Mlp", "output": "logits"}
+    kwargs = {"model_kwargs": {"inputs": 3, "hidden": 4, "outputs": 2}}
+    draft = manifest_of(framework="torch", format="safetensors", **options, **kwargs)
+    version = store.create("m", draft, folder, REFERENCE)
+    manifest = store.manifest("m", version)
+    model = runtime.load(store.path("m", version), manifest)
+    columns = Columns(manifest.fields, {"f4": rows}, len(rows))
+    before = model.predict(columns)
+    store.delete("m", version)
+    np.testing.assert_array_equal(model.predict(columns), before)
 
 
 def test_models_of_other_projects_are_left_alone() -> None:
@@ -191,5 +264,7 @@ def test_the_models_inside_a_bento_are_found(
     monkeypatch.setattr("switchyard.settings.ROOT", bento / "src")
     assert not store.has("m", version)
     (bento / "bento.yaml").touch()
+    with pytest.raises(InvalidInput, match="came inside this Bento"):
+        store.delete("m", version)
     assert store.path("m", version) == bento / "models" / "m" / version
     assert [found.version for found in store.versions()] == [version]

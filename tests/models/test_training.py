@@ -209,7 +209,8 @@ def test_training_again_gives_the_same_model(empty_store, empty_state):
         first, second = (training.train([name], empty_state, quiet)[0] for _ in range(2))
         assert first.version != second.version
         assert first.metrics == pytest.approx(second.metrics, rel=1e-6)
-        assert empty_state.alias(name, "production") == second.version
+        assert (first.current, second.current) == (None, first.version)
+        assert empty_state.alias(name, "production") == first.version
 
 
 def test_ensure_imports_no_framework_when_nothing_is_missing(run):

@@ -396,7 +396,8 @@ log = PredictionLog(folder, worker="w", flush_seconds=0.005, on_drop=dropped.app
 
 def append(number):
     columns = Columns(schema, {"f4": np.full((1, 1), number % 1000, np.float32)}, 1)
-    request = LoggedRequest(f"{number}", 0, 1, 1.7e9 + number, None, "a", "split", None, 1.0, 1, None)
+    received = 1.7e9 + number
+    request = LoggedRequest(f"{number}", 0, 1, received, None, "a", "split", None, 1.0, 1, None)
     log.append(LoggedBatch("e", "a", "m:1", "primary", "ok", columns, [request], None, None))
 """
 

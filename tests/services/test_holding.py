@@ -5,8 +5,8 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.holding import ROUTER, is_held, present, wanted
-from switchyard.records import Candidate, Observed, Worker
+from services.holding import is_held, present, wanted
+from switchyard.records import ROUTER, Candidate, Observed, Worker
 
 TAGS = st.sampled_from(["m:1", "m:2", "m:3"])
 

@@ -222,7 +222,8 @@ BAD = [
     ),
     (
         ONE % "" + "hosts:\n  pytorch: {workers: 1}\n",
-        "line 3: hosts.pytorch is 'pytorch', but must be 'sklearn', 'torch' or 'tensorflow'.",
+        "line 3: hosts.pytorch is 'pytorch', but must be 'sklearn', 'torch', 'tensorflow' or "
+        "'onnx'.",
     ),
     (
         ONE % "" + "hosts:\n  torch:\n",

@@ -238,20 +238,6 @@ def test_a_new_file_can_be_read_by_the_server(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_undo(tmp_path: Path) -> None:
-    path = tmp_path / "plan.yaml"
-    with stage(path, CHURN) as staged:
-        staged.commit()
-        staged.undo()
-    assert not path.exists()
-    path.write_text(PLAN)
-    with stage(path, CHURN) as staged:
-        staged.commit()
-        staged.undo()
-    assert path.read_text() == PLAN
-    assert [file.name for file in tmp_path.iterdir()] == ["plan.yaml"]
-
-
 def test_a_change_by_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN)

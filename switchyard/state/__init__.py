@@ -1,0 +1,67 @@
+"""The state database: what changes while Switchyard runs and must outlive it.
+
+Aliases with their history, revisions of traffic, what the processes of a serve say of themselves,
+API keys and leases, by SQLAlchemy Core on SQLite or PostgreSQL. Every method is one short
+transaction. Writers take turns on both databases (SQLite allows no other way, PostgreSQL takes an
+advisory lock): writes are rare, and what a writer has read is still true when it writes. All times
+are UTC in ISO 8601 with microseconds, so that they sort as text. Methods block; a database that
+does not answer raises `NotReady` from every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from switchyard import database
+from switchyard.records import (
+    SCOPES,
+    AliasChange,
+    ApiKey,
+    Candidate,
+    Observed,
+    Revision,
+    Worker,
+    iso,
+    utc_now,
+)
+from switchyard.state.aliases import ANY, Aliases
+from switchyard.state.fleet import Fleet
+from switchyard.state.keys import Keys
+from switchyard.state.leases import Leases
+from switchyard.state.revisions import Revisions
+
+__all__ = [
+    "ANY",
+    "SCOPES",
+    "AliasChange",
+    "ApiKey",
+    "Candidate",
+    "Observed",
+    "Revision",
+    "State",
+    "Worker",
+    "iso",
+    "utc_now",
+]
+
+
+class State(Aliases, Revisions, Fleet, Keys, Leases):
+    """The state database. `State.open` makes one; threads may share it."""
+
+    @classmethod
+    def open(cls, url: str | None = None, *, clock: Callable[[], datetime] = utc_now) -> State:
+        """Opens the database and creates what is missing in it; many processes may do so at once.
+
+        Args:
+            url: `sqlite:` or `postgresql:` URL; without it, that of the settings.
+            clock: Tells the time of records and leases.
+
+        Raises:
+            SwitchyardError: The database cannot be opened, or its driver is not installed.
+        """
+        return cls(database.connect(url), clock)
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._reader.dispose()

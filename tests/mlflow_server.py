@@ -31,8 +31,8 @@ UNREACHABLE = (
     "NewConnectionError",
     "ConnectTimeoutError",
     "ReadTimeoutError",
-    "Temporary failure in name resolution",
-    "Cannot connect to proxy",
+    "NameResolutionError",
+    "ProxyError",
 )
 """What pip says when it cannot reach the package index."""
 
@@ -89,9 +89,7 @@ def install(command: list[str]) -> None:
     if run.returncode == 0:
         return
     if any(words in run.stderr for words in UNREACHABLE):
-        pytest.skip(
-            f"MLflow's server cannot be installed, the package index is out of reach: {run.stderr[-300:]}"
-        )
+        pytest.skip(f"the package index with MLflow's server is out of reach: {run.stderr[-300:]}")
     pytest.fail(f"MLflow's server cannot be installed:\n{run.stderr[-2000:]}")
 
 

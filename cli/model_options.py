@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from models.answers import Label
+    from models.bring.answers import Label
 
 __all__ = [
     "Alias",

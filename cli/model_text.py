@@ -9,7 +9,7 @@ import typer
 from cli.output import print_table
 
 if TYPE_CHECKING:
-    from models.add import Added
+    from models.bring.add import Added
     from models.manifest import Manifest
     from models.registry import Tag
     from models.schema import Field

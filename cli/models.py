@@ -28,7 +28,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Lists every version of every model, with the aliases that stand for it."""
-    from models import catalog, store
+    from models import store
+    from models.lifecycle import catalog
 
     aliases = _aliases()
     versions = store.versions()
@@ -62,7 +63,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Shows one version: what it takes and answers, its figures, where it serves and lies."""
-    from models import catalog
+    from models.lifecycle import catalog
     from switchyard.state import State
 
     version = _find(model)
@@ -102,7 +103,8 @@ app.command()(delete)
 
 
 def _find(model: str) -> Version:
-    from models import catalog, registry, store
+    from models import registry, store
+    from models.lifecycle import catalog
     from switchyard.errors import NotFound
 
     name, colon, _ = model.partition(":")

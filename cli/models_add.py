@@ -77,7 +77,7 @@ def add(
         raise typer.BadParameter(".safetensors weights need --class MODULE:CLASS.")
     if model_class is not None and model.suffix not in WEIGHTS:
         raise typer.BadParameter(f"--class belongs to weights: {', '.join(WEIGHTS)}.")
-    from models.add import Options, add
+    from models.bring.add import Options, add
 
     check_words(name, alias)
     options = Options(

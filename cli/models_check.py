@@ -11,8 +11,8 @@ import typer
 from cli.output import print_json, print_table, working
 
 if TYPE_CHECKING:
+    from models.lifecycle.verify import Report
     from models.registry import Tag
-    from models.verify import Report
     from switchyard.plan import Plan
 
 __all__ = ["delete", "plan_if_any", "verify"]
@@ -34,7 +34,7 @@ def verify(
     Each is loaded in a process of its own; no server is needed, and none is disturbed. Exit code 1:
     something is wrong with one of them.
     """
-    from models import verify as checking
+    from models.lifecycle import verify as checking
 
     reports = []
     with working("verify") as progress:
@@ -53,7 +53,8 @@ def delete(
     model: Annotated[str, typer.Argument(metavar="NAME:VERSION", show_default=False)],
 ) -> None:
     """Deletes a version that no alias, no plan and no running server needs."""
-    from models import catalog, store
+    from models import store
+    from models.lifecycle import catalog
     from models.registry import Tag
     from switchyard.state import State
 

@@ -78,8 +78,8 @@ def import_mlflow(
 
     The model is loaded and runs the rows first; if anything is wrong, nothing is changed.
     """
-    from models.add import Options
-    from models.mlflow import import_model
+    from models.bring.add import Options
+    from models.bring.mlflow import import_model
 
     check_words(name, alias)
     options = Options(

@@ -12,7 +12,7 @@ import typer
 from cli.output import print_json, print_table, working
 
 if TYPE_CHECKING:
-    from models.promote import Moved
+    from models.lifecycle.promote import Moved
 
 __all__ = ["history", "print_moved", "promote", "rollback", "who"]
 
@@ -44,7 +44,7 @@ def promote(
 
     Waits until every worker has followed. Exit code 3: a gate of the plan was not passed.
     """
-    from models import promote as promotion
+    from models.lifecycle import promote as promotion
     from switchyard import plan
     from switchyard.errors import GateNotPassed
     from switchyard.state import State
@@ -73,7 +73,7 @@ def rollback(
     name: Name, alias: Alias = "production", reason: Reason = "", as_json: AsJson = False
 ) -> None:
     """Moves an alias back to the version before; once more, and it goes one further back."""
-    from models import rollback as going_back
+    from models.lifecycle import rollback as going_back
     from switchyard import plan
     from switchyard.state import State
 

@@ -1,6 +1,6 @@
 """ONNX models: one `model.onnx` of any origin, run by onnxruntime.
 
-The file is checked by `models.onnx_graph`, and onnxruntime gets what was checked, from memory: the
+The file is checked by `onnx_graph`, and onnxruntime gets what was checked, from memory: the
 file itself it never opens. Models of XGBoost, LightGBM and others come this way.
 """
 
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from models import onnx_graph, onnx_signature
-from models.answers import Label
+from models.bring.answers import Label
+from models.formats import onnx_graph, onnx_signature
+from models.formats.onnx_signature import Input
 from models.manifest import Manifest
-from models.onnx_signature import Input
 from switchyard.errors import ModelRefused
 
 __all__ = ["MODEL_FILE", "cap_threads", "classes", "device", "load"]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from models import trees
+from models.formats import trees
 from models.manifest import Manifest
 from switchyard.errors import ModelRefused
 
@@ -39,7 +39,7 @@ TRUSTED = frozenset(
         # os.system needs os.system trusted, which it never is. check_array reads its argument.
         "functools.partial",
         "sklearn.utils.validation.check_array",
-        # Node tables of trees; models.trees checks every index in them after loading.
+        # Node tables of trees; models.formats.trees checks every index in them after loading.
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",
         # Imputers and encoders keep the dtype of their input.

@@ -1,6 +1,6 @@
 """TensorFlow models as SavedModels whose operations are on an allow-list.
 
-A SavedModel is checked by `models.savedmodel` and loaded with `tf.saved_model.load`, never with
+A SavedModel is checked by `savedmodel` and loaded with `tf.saved_model.load`, never with
 Keras, whose own formats rebuild Python layers from the file.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from models import savedmodel
-from models.answers import choose
+from models.bring.answers import choose
+from models.formats import savedmodel
 from models.manifest import Manifest
 from switchyard.errors import ModelRefused
 

@@ -1,7 +1,7 @@
 """torch models: safetensors weights with a class of this project, or a checked `.pt2` file.
 
 Neither format runs code from the file. Weights are plain numbers for a class that ships with the
-project; a `.pt2` file goes through `models.pt2`. Weights run eagerly: for a small network on one
+project; a `.pt2` file goes through `pt2`. Weights run eagerly: for a small network on one
 core a call of 1 to 64 rows takes about 30 us, an exported program about 100 us.
 """
 
@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from models import project, pt2
-from models.answers import choose
+from models import project
+from models.bring.answers import choose
+from models.formats import pt2
 from models.manifest import Manifest
 from switchyard.errors import ModelRefused
 

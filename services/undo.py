@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from models.promote import Moved
-from models.rollback import rollback, stack
-from models.swap import Limits, Progress
+from models.lifecycle.promote import Moved
+from models.lifecycle.rollback import rollback, stack
+from models.lifecycle.swap import Limits, Progress
 from switchyard.errors import Conflict, NotFound
 from switchyard.plan import Plan
 from switchyard.records import AliasChange, Revision, iso, utc_now

@@ -20,9 +20,10 @@ from typing import Any, Final, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from models import catalog, lock, store
-from models.promote import promote
-from models.rollback import rollback
+from models import lock, store
+from models.lifecycle import catalog
+from models.lifecycle.promote import promote
+from models.lifecycle.rollback import rollback
 from services.admin.auth import Gate
 from services.dataplane.front import fail
 from services.dataplane.lean import JSON, Handler, Receive, Scope, Send, read_body, respond

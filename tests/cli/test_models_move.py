@@ -116,7 +116,7 @@ def test_a_router_that_does_not_follow_is_exit_code_1(registry: Registry, monkey
 
     registry.first(metrics={"auc": 0.7})
     version = registry.store(metrics={"auc": 0.7})
-    monkeypatch.setattr("models.swap.Limits.__init__.__defaults__", (20.0, 0.2, 30.0))
+    monkeypatch.setattr("models.lifecycle.swap.Limits.__init__.__defaults__", (20.0, 0.2, 30.0))
     with Serve(registry.state, is_deaf=True):
         ended = CliRunner().invoke(app, ["models", "promote", "m", version])
     assert ended.exit_code == 1

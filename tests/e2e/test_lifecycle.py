@@ -16,7 +16,7 @@ from e2e.load import Load
 from e2e.server import Server, wait_until
 from e2e.versions import another, own_store, switchyard
 
-from models.swap import Move, swap
+from models.lifecycle.swap import Move, swap
 from monitoring import log
 from switchyard.plan import Framework
 from switchyard.state import State, iso, utc_now

@@ -13,7 +13,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 
 from models import files
-from models.add import Added, Options, add
+from models.bring.add import Added, Options, add
 from models.manifest import Manifest
 from switchyard.errors import SwitchyardError
 from switchyard.state import State

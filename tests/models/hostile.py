@@ -1,4 +1,4 @@
-"""Transforms that harm the process they run in, for the tests of `models.verify`."""
+"""Transforms that harm the process they run in, for the tests of `models.lifecycle.verify`."""
 
 import ctypes
 import os

@@ -1,0 +1,1 @@
+"""From a model as somebody has it to a stored version behind an endpoint."""

@@ -1,0 +1,67 @@
+"""What a file is by its name, and what is never loaded."""
+
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from models.bring.source import identify, libraries
+from switchyard.errors import InvalidInput, ModelRefused
+
+
+def test_an_old_keras_file_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "m.h5").touch()
+    with pytest.raises(ModelRefused, match=r"model\.save\('model\.keras'\)"):
+        identify(tmp_path / "m.h5")
+
+
+@pytest.mark.parametrize("name", ["m.ubj", "model", "m.txt"])
+def test_other_files(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InvalidInput, match="is no model that can be served"):
+        identify(tmp_path / name)
+
+
+def test_a_folder_that_is_no_saved_model(tmp_path: Path) -> None:
+    (tmp_path / "x.skops").mkdir()
+    with pytest.raises(InvalidInput, match="is no model that can be served"):
+        identify(tmp_path / "x.skops")
+
+
+def test_a_framework_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.pt2").touch()
+    found = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name: None if name == "torch" else found(name))
+    with pytest.raises(ModelRefused, match=r"not installed: pip install 'switchyard\[torch\]'"):
+        identify(tmp_path / "m.pt2")
+
+
+@pytest.mark.parametrize(
+    ("name", "framework", "format", "stored"),
+    [
+        ("churn.skops", "sklearn", "skops", "model.skops"),
+        ("w.safetensors", "torch", "safetensors", "weights.safetensors"),
+        ("net.pt2", "torch", "pt2", "model.pt2"),
+    ],
+)
+def test_files(name: str, framework: str, format: str, stored: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    source = identify(tmp_path / name)
+    assert (source.framework, source.format) == (framework, format)
+    (tmp_path / "version").mkdir()
+    source.copy(tmp_path / "version")
+    assert (tmp_path / "version" / stored).read_bytes() == b"x"
+
+
+def test_a_saved_model(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "variables").mkdir(parents=True)
+    (tmp_path / "mine" / "saved_model.pb").write_bytes(b"x")
+    source = identify(tmp_path / "mine")
+    assert (source.framework, source.format) == ("tensorflow", "savedmodel")
+    (tmp_path / "version").mkdir()
+    source.copy(tmp_path / "version")
+    assert (tmp_path / "version" / "saved_model" / "saved_model.pb").read_bytes() == b"x"
+
+
+def test_libraries() -> None:
+    assert set(libraries("sklearn")) == {"scikit-learn", "skops", "numpy"}

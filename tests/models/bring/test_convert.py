@@ -70,8 +70,8 @@ def test_a_process_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> No
     # A shell that says its number and then waits for a child of its own.
     script = f"echo $$ > {tmp_path / 'pid'}; sleep 600; true"
     joblib.dump(Runs(os.system, script), tmp_path / "m.joblib")
-    sentence = refusal(job("pickle", tmp_path / "m.joblib", tmp_path / "made"), seconds=20)
-    assert sentence == "m.joblib was not converted within 20 seconds; the process was ended."
+    sentence = refusal(job("pickle", tmp_path / "m.joblib", tmp_path / "made"), seconds=8)
+    assert sentence == "m.joblib was not converted within 8 seconds; the process was ended."
     pid = int((tmp_path / "pid").read_text())
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 

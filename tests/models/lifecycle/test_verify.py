@@ -145,7 +145,7 @@ def test_memory_beyond_the_limit(stored) -> None:
 
 def test_the_process_takes_no_more_memory_than_is_free() -> None:
     code = (
-        "import resource, psutil; from models import check;"
+        "import resource, psutil; from models.lifecycle import check;"
         "free = psutil.virtual_memory().available; check._give_way();"
         "print(resource.getrlimit(resource.RLIMIT_DATA)[0] / free);"
         "print(open('/proc/self/oom_score_adj').read())"

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
 
 from models import store
 from models.registry import Tag
@@ -20,6 +22,7 @@ from services.dataplane.endpoint import Endpoint
 from services.dataplane.link import HostLink
 from services.dataplane.variant import Variant
 from services.holding import is_held, present
+from services.loops import beside
 from services.topology import EndpointSpec, VariantSpec, bind
 from services.watch import Watch
 from switchyard.errors import NotReady, SwitchyardError
@@ -32,6 +35,9 @@ __all__ = ["Endpoints"]
 logger = logging.getLogger("switchyard.router")
 
 DRAIN_POLL_SECONDS = 0.02
+
+LEAVE_SECONDS = 1.0
+"""How long a stop waits for the database to take note of it."""
 
 
 class Endpoints:
@@ -69,8 +75,12 @@ class Endpoints:
         self.by_name: dict[str, Endpoint] = {}
         for name, spec in specs.items():
             revision = revisions.current(name, spec.settings, state)
+            if revision.who != revisions.BY_PLAN:
+                words = "endpoint %s: revision %d, by %s, stands over the plan's traffic"
+                logger.info(words, name, revision.number, revision.who)
             self.by_name[name] = self._make(spec, revision, {})
         self._watch.tell(self._tags())
+        self._watch.start()
 
     async def follow(self) -> None:
         """Looks once, and replaces the endpoints whose variants or traffic have changed.
@@ -78,10 +88,13 @@ class Endpoints:
         While the database does not answer, everything stays as it is.
         """
         try:
-            news = await asyncio.to_thread(self._news)
+            news = await beside(self._news)
+            if news:  # hosts must know before the first request comes to them
+                tags = {v.tag for spec, _ in news for v in spec.variants.values()} | self._tags()
+                await beside(partial(self._watch.tell, tags))
             for spec, revision in news:
                 self._replace(spec, revision)
-            await asyncio.to_thread(self._watch.tell, self._tags())
+            await beside(partial(self._watch.tell, self._tags()))
         except NotReady as error:
             self._say("", f"{error.message} Traffic goes on as it is.")
         else:
@@ -100,10 +113,8 @@ class Endpoints:
 
     async def retire(self) -> None:
         """Says in the state database that this router sends nowhere any more."""
-        try:
-            await asyncio.to_thread(self._watch.retire)
-        except NotReady as error:
-            self._say("", error.message)
+        with suppress(NotReady, TimeoutError):
+            await asyncio.wait_for(beside(self._watch.retire), LEAVE_SECONDS)
 
     def _make(self, spec: EndpointSpec, revision: Revision, reuse: dict[str, Variant]) -> Endpoint:
         variants = {
@@ -137,6 +148,7 @@ class Endpoints:
         spec = endpoint.spec
         tags = {name: self._tag(variant, seen) for name, variant in spec.variants.items()}
         if all(str(tag) == spec.variants[name].tag for name, tag in tags.items()):
+            self._say(spec.name, None)
             return spec
         try:
             fresh = bind(spec.name, spec.settings, tags)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 
 from models import runtime
 from services.holding import present, wanted
-from services.loops import every
+from services.loops import beside, every
 from services.shelf import Shelf
 from services.watch import POLL_SECONDS, Watch
 from switchyard.errors import NotFound, NotReady
@@ -19,6 +20,16 @@ from switchyard.state import State
 __all__ = ["Holder"]
 
 logger = logging.getLogger("switchyard.host")
+
+GRACE_SECONDS = 3.0
+"""How long a version stays when nobody wants it any more."""
+
+RETRY_SECONDS = 5.0
+MOST_RETRY_SECONDS = 300.0
+"""First and longest pause before a version that could not be loaded is tried again."""
+
+LEAVE_SECONDS = 1.0
+"""How long a stop waits for the database to take note of it."""
 
 
 class Holder:
@@ -42,6 +53,9 @@ class Holder:
         self._watch = Watch(state, framework, self._refs)
         # Before the first look: whoever moves an alias from now on waits for this worker.
         self._watch.tell(())
+        self._watch.start()
+        self._unwanted: dict[str, float] = {}
+        self._pauses: dict[str, tuple[float, float]] = {}
         self.shelf = Shelf(framework, threads)
         self.current: dict[str, str] = {}
         self._hold(self._watch.observe())
@@ -57,8 +71,8 @@ class Holder:
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
-        with suppress(NotReady):
-            await asyncio.to_thread(self._watch.retire)
+        with suppress(NotReady, TimeoutError):
+            await asyncio.wait_for(beside(self._watch.retire), LEAVE_SECONDS)
 
     async def follow(self) -> None:
         """Looks once, and acts beside the requests.
@@ -66,7 +80,7 @@ class Holder:
         While the database does not answer, everything stays as it is.
         """
         try:
-            await asyncio.to_thread(lambda: self._hold(self._watch.observe()))
+            await beside(lambda: self._hold(self._watch.observe()))
         except NotReady as error:
             if self._database_answers:
                 logger.warning("%s What is loaded goes on.", error.message)
@@ -88,12 +102,37 @@ class Holder:
 
     def _hold(self, seen: Observed) -> None:
         tags = wanted(self._refs, seen)
-        known = self.shelf.loaded.keys() | self.shelf.failed.keys()
-        for tag in sorted(tags - known):
-            if self.shelf.is_ours(tag):
-                self.shelf.load(tag)
+        self._load(tags)
         found = {ref: present(ref, seen) for ref in self._refs}
         self.current = {ref: tag for ref, tag in found.items() if tag is not None}
-        if known - tags:
-            self.shelf.drop(known - tags)
+        self._drop(self.shelf.loaded.keys() - tags)
         self._watch.tell(self.shelf.loaded, self.shelf.failed)
+
+    def _load(self, tags: set[str]) -> None:
+        """Loads what is missing; what has failed is tried again, after growing pauses."""
+        for tag in self.shelf.failed.keys() - tags:
+            del self.shelf.failed[tag], self._pauses[tag]
+        for tag in sorted(tags - self.shelf.loaded.keys()):
+            when, pause = self._pauses.get(tag, (0.0, RETRY_SECONDS))
+            if time.monotonic() < when or not self.shelf.is_ours(tag):
+                continue
+            self.shelf.load(tag)
+            self._pauses.pop(tag, None)
+            if tag in self.shelf.failed:
+                again = min(2 * pause, MOST_RETRY_SECONDS)
+                self._pauses[tag] = (time.monotonic() + pause, again)
+
+    def _drop(self, unwanted: set[str]) -> None:
+        """Drops what has been unwanted for a while.
+
+        What a router sends to is not known at every moment: it says so with a delay, and after the
+        database was away it takes a while until all have said so again.
+        """
+        now = time.monotonic()
+        self._unwanted = {tag: self._unwanted.get(tag, now) for tag in unwanted}
+        due = {tag for tag, since in self._unwanted.items() if now - since >= GRACE_SECONDS}
+        if not due:
+            return
+        self._watch.tell(self.shelf.loaded.keys() - due, self.shelf.failed)
+        # Who counts on one of them has proposed it before, or finds from now on that it is gone.
+        self.shelf.drop(due - wanted(self._refs, self._watch.observe()))

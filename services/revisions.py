@@ -8,7 +8,7 @@ from switchyard.plan import Endpoint
 from switchyard.records import Revision, iso, utc_now
 from switchyard.state import State
 
-__all__ = ["current", "in_force"]
+__all__ = ["BY_PLAN", "current", "in_force"]
 
 BY_PLAN = "plan"
 

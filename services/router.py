@@ -142,11 +142,11 @@ class RouterBase:
         await asyncio.gather(*self.loops, return_exceptions=True)
         with contextlib.suppress(TimeoutError):  # late shadows are not waited for
             await asyncio.wait_for(self.endpoints.close(), CLOSE_SECONDS)
-        await self.endpoints.retire()
         for link in self.links.values():
             link.client.close()
         self.fold()
         await asyncio.gather(*map(asyncio.to_thread, (self.log.close, self.feedback_log.close)))
+        await self.endpoints.retire()
 
     def fold(self) -> None:
         """Hands what was counted to prometheus_client."""
@@ -220,6 +220,7 @@ class RouterBase:
         request_id = None
         try:
             request_id = self.front.request_id(headers)
+            await self.gate.learn(headers)
             scopes = self.gate.require(headers, "predict")
             request = json.from_object({k: v for k, v in given.items() if v is not None})
             size = int(headers.get(b"content-length", b"0"))
@@ -245,6 +246,7 @@ class RouterBase:
         """Takes the truth, or a reward, for earlier predictions: one object or a list."""
         headers = _headers(ctx)
         try:
+            await self.gate.learn(headers)
             accepted = self.front.accept_feedback(orjson.dumps(items), headers)
         except SwitchyardError as error:
             return _refused(ctx, error, None)  # type: ignore[no-any-return]

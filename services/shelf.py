@@ -72,6 +72,7 @@ class Shelf:
             self.failed[tag] = f"{type(error).__name__}: {error}"
             logger.exception("%s is not served", tag)
         else:
+            self.failed.pop(tag, None)
             self.loaded[tag] = model
             logger.info("%s is loaded and warm on %s", tag, model.device)
         finally:
@@ -80,9 +81,8 @@ class Shelf:
     def drop(self, tags: set[str]) -> None:
         """Forgets versions and gives their memory back to the system."""
         for tag in tags:
-            self.failed.pop(tag, None)
-            if self.loaded.pop(tag, None) is not None:
-                logger.info("%s is dropped", tag)
+            del self.loaded[tag]
+            logger.info("%s is dropped", tag)
         gc.collect()
         _trim()
 

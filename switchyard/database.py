@@ -31,6 +31,14 @@ BUSY_MS: Final = 10_000
 CONNECT_SECONDS: Final = 5
 """How long PostgreSQL may take to accept a connection."""
 
+_POSTGRESQL: Final = {
+    "connect_timeout": CONNECT_SECONDS,
+    "options": f"-c statement_timeout={BUSY_MS}",
+    "tcp_user_timeout": BUSY_MS,
+    "keepalives_idle": CONNECT_SECONDS,
+}
+"""A server that stalls or a machine that vanishes is an error in bounded time."""
+
 WRITERS: Final = 0x5357_5943
 """Key of the advisory lock that PostgreSQL's writers take in turn."""
 
@@ -133,7 +141,7 @@ def connect(url: str | None = None) -> sa.Engine:
     sqlite = where.get_backend_name() == "sqlite"
     options: dict[str, Any] = {}
     if not sqlite:
-        options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+        options = {"pool_pre_ping": True, "connect_args": _POSTGRESQL}
     try:
         engine = sa.create_engine(where, **options)
     except ImportError as error:

@@ -7,6 +7,7 @@ wrong credentials are refused in both cases, so that a typing error is never tak
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -56,6 +57,27 @@ class Gate:
         self._clock = clock
         self._keys: OrderedDict[bytes, tuple[float, frozenset[str] | None]] = OrderedDict()
 
+    async def learn(self, headers: Mapping[bytes, bytes]) -> None:
+        """Looks up a token that is not known yet, beside the event loop.
+
+        To be awaited before `require` or `scopes` wherever requests are answered: a state database
+        that hesitates must hold up nobody but the caller with that token.
+
+        Args:
+            headers: Of the request, names in lower case.
+
+        Raises:
+            NotReady: The state database does not answer.
+        """
+        token = _token(headers)
+        if token is None or hmac.compare_digest(token, self._admin):
+            return
+        digest = hashlib.sha256(token).digest()
+        known = self._keys.get(digest)
+        if known is None or self._clock() >= known[0]:
+            scopes = await asyncio.to_thread(self._state.key_scopes, token.decode("latin-1"))
+            self._remember(digest, scopes)
+
     def scopes(self, headers: Mapping[bytes, bytes]) -> frozenset[str]:
         """Returns what the caller may do.
 
@@ -66,12 +88,10 @@ class Gate:
             Unauthorized: The credentials are not a bearer token, or not one that is known.
             NotReady: The token may be an API key, and the state database does not answer.
         """
-        credentials = headers.get(b"authorization")
-        if credentials is None:
+        if b"authorization" not in headers:
             return self._anonymous
-        scheme, _, rest = credentials.partition(b" ")
-        token = rest.strip()
-        if scheme.lower() != b"bearer" or not token:
+        token = _token(headers)
+        if token is None:
             raise Unauthorized("The Authorization header must be 'Bearer' and a token.")
         if hmac.compare_digest(token, self._admin):
             return EVERYTHING
@@ -106,14 +126,23 @@ class Gate:
         )
 
     def _key_scopes(self, token: bytes) -> frozenset[str] | None:
-        now = self._clock()
         digest = hashlib.sha256(token).digest()
         known = self._keys.get(digest)
-        if known is not None and now < known[0]:
+        if known is not None and self._clock() < known[0]:
             return known[1]
         scopes = self._state.key_scopes(token.decode("latin-1"))
-        self._keys[digest] = (now + KEY_SECONDS, scopes)
+        self._remember(digest, scopes)
+        return scopes
+
+    def _remember(self, digest: bytes, scopes: frozenset[str] | None) -> None:
+        self._keys[digest] = (self._clock() + KEY_SECONDS, scopes)
         self._keys.move_to_end(digest)
         if len(self._keys) > KEYS_CACHED:
             self._keys.popitem(last=False)
-        return scopes
+
+
+def _token(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """Returns the bearer token of a request, None where there is none that can be read."""
+    scheme, _, rest = headers.get(b"authorization", b"").partition(b" ")
+    token = rest.strip()
+    return token if token and scheme.lower() == b"bearer" else None

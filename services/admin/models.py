@@ -95,6 +95,7 @@ class ModelRoutes:
         """ASGI handler of all of these routes; every one needs the admin scope."""
         try:
             headers = dict(scope["headers"])
+            await self._gate.learn(headers)
             self._gate.require(headers, "admin")
             work = self._work(
                 scope["method"], scope["path"], await read_body(receive, headers, MAX_BODY)

@@ -74,6 +74,8 @@ class Front:
         try:
             headers = dict(scope["headers"])
             request_id = self.request_id(headers)
+            if b"authorization" in headers:
+                await self._gate.learn(headers)
             scopes = self._gate.require(headers, "predict")
             body = await read_body(receive, headers, self._max_body)
             kind = _media_type(headers)
@@ -138,6 +140,7 @@ class Front:
         try:
             headers = dict(scope["headers"])
             request_id = self.request_id(headers)
+            await self._gate.learn(headers)
             self._gate.require(headers, "feedback")
             body = await read_body(receive, headers, self._max_body)
             if _media_type(headers) != JSON:

@@ -14,7 +14,7 @@ import pytest
 from e2e.calls import FLIGHT, flights, send_all
 from e2e.load import Load
 from e2e.server import Server, wait_until
-from e2e.versions import another, own_store, switchyard
+from e2e.versions import another, copies, own_store, switchyard
 
 from models.lifecycle.swap import Move, swap
 from monitoring import log
@@ -179,7 +179,7 @@ def test_an_alias_moves_by_the_admin_routes_too(server: Server, database: State)
     headers = {"authorization": "Bearer admin-of-the-tests"}
     body = {"version": new, "reason": "by HTTP"}
     assert httpx.put(f"{route}/aliases/production", json=body).status_code == 401
-    with Load(server.port, {"inputs": flights(2)}) as load:
+    with Load(server.port, {"inputs": flights(2)}, clients=2) as load:
         wait_until(lambda: load.statuses[200] > 100, "the load runs")
         moved = httpx.put(f"{route}/aliases/production", json=body, headers=headers, timeout=60)
         back = httpx.post(f"{route}/rollback", json={}, headers=headers, timeout=60)
@@ -249,13 +249,13 @@ def test_memory_is_given_back_after_twenty_swaps(server: Server, database: State
     sizes = {}
     versions: dict[Framework, list[str]] = {}
     for framework in HOSTS:
-        old = production(database, f"flights-{framework}").split(":")[1]
-        versions[framework] = [another(server, f"flights-{framework}:{old}"), old]
+        # So many that a version is dropped before its turn comes again.
+        versions[framework] = copies(server, production(database, f"flights-{framework}"), 8)
 
     def swaps(framework: Framework, count: int) -> None:
         model = f"flights-{framework}"
         for number in range(count):
-            before, after = database.alias(model, "production"), versions[framework][number % 2]
+            before, after = database.alias(model, "production"), versions[framework][number % 8]
             change = Move(model, "production", before, after, framework, "test", "", "promote")
             swap(database, change, lambda known: None, lambda words: None)
 

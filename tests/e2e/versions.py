@@ -16,7 +16,7 @@ from pathlib import Path
 from models import store
 from models.manifest import MANIFEST_FILE, REFERENCE_FILE, Manifest
 
-name, version, changes = sys.argv[1:]
+name, version, changes, count = sys.argv[1:]
 manifest = store.manifest(name, version)
 with tempfile.TemporaryDirectory() as scratch:
     folder = Path(scratch) / "artefact"
@@ -24,7 +24,8 @@ with tempfile.TemporaryDirectory() as scratch:
     shutil.copytree(store.path(name, version), folder, ignore=shutil.ignore_patterns(*own))
     values = manifest.model_dump(mode="json") | eval(changes) | {"files": {}}
     made = Manifest.model_validate(values)
-    print(store.create(name, made, folder, store.reference(name, version)))
+    for _ in range(int(count)):
+        print(store.create(name, made, folder, store.reference(name, version)))
 """
 
 
@@ -36,8 +37,15 @@ def own_store(store: Path, folder: Path) -> Path:
 
 def another(server: Server, tag: str, **changes: object) -> str:
     """Stores a copy of a version as a new one, with changes to its manifest; returns it."""
+    (made,) = copies(server, tag, 1, **changes)
+    return made
+
+
+def copies(server: Server, tag: str, count: int, **changes: object) -> list[str]:
+    """Stores several copies of a version, with changes to its manifest; returns them."""
     name, version = tag.split(":")
-    return python(server, "-c", _COPY, name, version, repr(changes))
+    made = python(server, "-c", _COPY, name, version, repr(changes), str(count))
+    return made.split()
 
 
 def switchyard(server: Server, *words: str, code: int = 0) -> str:

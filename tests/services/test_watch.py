@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from e2e.server import wait_until
 
 from models.lock import LOCK_FILE, Lock
 from services import watch
@@ -37,18 +38,35 @@ def test_the_first_word_is_told_even_where_nothing_is_held(state: State) -> None
     assert len(worker.observe().workers) == 1
 
 
-def test_news_are_told_at_once_and_the_rest_now_and_then(
-    state: State, told: list[object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [100.0]
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+def test_only_news_are_told_and_repeated(state: State, told: list[object]) -> None:
     worker = Watch(state, "sklearn", [])
+    worker.repeat()
+    assert told == []
     for holds in ((), (), ("m:1",), ("m:1",)):
         worker.tell(holds)
     assert len(told) == 2
-    now[0] += watch.BEAT_SECONDS
+    worker.repeat()
+    assert told[2] == told[1]
+
+
+def test_it_is_repeated_while_the_worker_is_busy(
+    state: State, told: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "BEAT_SECONDS", 0.01)
+    worker = Watch(state, "sklearn", [])
+    worker.tell(())
+    worker.start()
+    wait_until(lambda: len(told) > 3, "it is repeated")
+    worker.retire()
+
+
+def test_who_has_left_says_nothing_more(state: State) -> None:
+    worker = Watch(state, "sklearn", [])
+    worker.tell(())
+    worker.retire()
     worker.tell(("m:1",))
-    assert len(told) == 3
+    worker.repeat()
+    assert worker.observe().workers == ()
 
 
 def test_what_could_not_be_told_is_told_again(

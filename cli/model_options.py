@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from models.bring.answers import Label
+    from models.bring.describe import Options
+    from models.outputs import Label
 
 __all__ = [
     "Alias",
@@ -23,8 +24,7 @@ __all__ = [
     "Transform",
     "TrustPickle",
     "check_words",
-    "kwargs",
-    "labels",
+    "gathered",
 ]
 
 Endpoint = Annotated[
@@ -130,7 +130,23 @@ def check_words(name: str | None, alias: str) -> None:
         raise typer.BadParameter(error.message) from error
 
 
-def labels(text: str | None) -> list[Label] | None:
+def gathered(classes: str | None, class_kwargs: str | None, **said: Any) -> Options:
+    """Returns what the options of a command say of a model.
+
+    Args:
+        classes: `--classes`.
+        class_kwargs: `--class-kwargs`.
+        said: The others, which are fields of `Options` as they are.
+
+    Raises:
+        typer.BadParameter: The classes or the keyword arguments cannot be read.
+    """
+    from models.bring.describe import Options
+
+    return Options(classes=_labels(classes), model_kwargs=_kwargs(class_kwargs), **said)
+
+
+def _labels(text: str | None) -> list[Label] | None:
     """Returns the labels of `--classes`: all whole numbers, or all text.
 
     Raises:
@@ -147,7 +163,7 @@ def labels(text: str | None) -> list[Label] | None:
         return list(words)
 
 
-def kwargs(text: str | None) -> dict[str, Any]:
+def _kwargs(text: str | None) -> dict[str, Any]:
     """Returns the object of `--class-kwargs`.
 
     Raises:

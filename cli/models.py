@@ -32,10 +32,9 @@ def list_(as_json: AsJson = False) -> None:
     from models.lifecycle import catalog
 
     aliases = _aliases()
-    versions = store.versions()
-    listed = [catalog.summary(version, aliases) for version in versions]
+    listed = catalog.listed(store.versions(), lambda version: catalog.summary(version, aliases))
     if as_json:
-        print_json(listed)
+        print_json([row for _, row in listed])
         return
     print_table(
         ("name", "version", "aliases", "framework", "task", "figures", "created (UTC)", "size"),
@@ -48,9 +47,9 @@ def list_(as_json: AsJson = False) -> None:
                 version.manifest.task,
                 figures(version.manifest),
                 f"{version.created:%Y-%m-%d %H:%M}",
-                size(version.size_bytes),
+                size(row["size_bytes"]),
             )
-            for version, row in zip(versions, listed, strict=True)
+            for version, row in listed
         ],
     )
 
@@ -86,7 +85,7 @@ def show(
             ("made with", ", ".join(f"{n} {v}" for n, v in manifest.libraries.items())),
             ("came from", origin(manifest)),
             ("created", f"{version.created:%Y-%m-%d %H:%M:%S} UTC"),
-            ("lies in", f"{version.path} ({size(version.size_bytes)})"),
+            ("lies in", f"{version.path} ({size(about['size_bytes'])})"),
             ("digest", f"sha256 {about['digest']} (of its manifest.json)"),
         ],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -20,15 +20,11 @@ from cli.model_options import (
     Transform,
     TrustPickle,
     check_words,
-    kwargs,
-    labels,
+    gathered,
 )
 from cli.model_text import print_added
 
 __all__ = ["add"]
-
-WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-"""Files of weights, which need the class that they belong to."""
 
 
 def add(
@@ -73,22 +69,23 @@ def add(
 
     The model is loaded and runs the sample first; if anything is wrong, nothing is changed.
     """
+    from models.bring.accept import WEIGHTS
+    from models.bring.add import add as bring
+
     if model.suffix == ".safetensors" and model_class is None:
         raise typer.BadParameter(".safetensors weights need --class MODULE:CLASS.")
     if model_class is not None and model.suffix not in WEIGHTS:
         raise typer.BadParameter(f"--class belongs to weights: {', '.join(WEIGHTS)}.")
-    from models.bring.add import Options, add
-
     check_words(name, alias)
-    options = Options(
+    options = gathered(
+        classes,
+        class_kwargs,
         target=target,
         transform=transform,
         output=output,
         output_name=output_name,
-        classes=labels(classes),
         model_class=model_class,
-        model_kwargs=kwargs(class_kwargs),
         schema=schema,
         trust_pickle=trust_pickle,
     )
-    print_added(add(name, model, sample, options, endpoint=endpoint, alias=alias))
+    print_added(bring(name, model, sample, options, endpoint=endpoint, alias=alias))

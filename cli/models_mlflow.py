@@ -20,8 +20,7 @@ from cli.model_options import (
     Transform,
     TrustPickle,
     check_words,
-    kwargs,
-    labels,
+    gathered,
 )
 from cli.model_text import print_added
 
@@ -78,18 +77,17 @@ def import_mlflow(
 
     The model is loaded and runs the rows first; if anything is wrong, nothing is changed.
     """
-    from models.bring.add import Options
     from models.bring.mlflow import import_model
 
     check_words(name, alias)
-    options = Options(
+    options = gathered(
+        classes,
+        class_kwargs,
         target=target,
         transform=transform,
         output=output,
         output_name=output_name,
-        classes=labels(classes),
         model_class=model_class,
-        model_kwargs=kwargs(class_kwargs),
         schema=schema,
         trust_pickle=trust_pickle,
     )

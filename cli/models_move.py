@@ -42,7 +42,8 @@ def promote(
 ) -> None:
     """Moves an alias to a version, also under a running server, without a failed request.
 
-    Waits until every worker has followed. Exit code 3: a gate of the plan was not passed.
+    Waits until every worker has followed. Exit code 3: a gate of the plan was not passed. 1: it was
+    refused for another reason, or a worker does not follow.
     """
     from models.lifecycle import promote as promotion
     from switchyard import plan
@@ -133,14 +134,14 @@ def print_moved(moved: Moved) -> None:
     name = f"{moved.model}:{moved.alias}"
     if not moved.changed:
         typer.echo(f"{name} is {moved.version} already; nothing has changed.")
-        return
-    before = f" (before: {moved.before})" if moved.before else ", a new alias"
-    typer.echo(f"{name} is {moved.version} now{before}.")
+    else:
+        before = f" (before: {moved.before})" if moved.before else ", a new alias"
+        typer.echo(f"{name} is {moved.version} now{before}.")
     for verdict in moved.verdicts:
         typer.echo(f"  {'passed' if verdict.passed else 'overruled'}  {verdict.says}")
     if moved.skipped:
         typer.echo(f"Passed over, since they are deleted: {', '.join(moved.skipped)}.")
-    if not moved.hosts and not moved.routers and not moved.behind:
+    if not moved.hosts and not moved.routers and moved.is_followed:
         typer.echo("No running server follows it here; the next start does.")
     if moved.hosts:
         typer.echo(f"Loaded by: {', '.join(moved.hosts)}.")
@@ -150,13 +151,15 @@ def print_moved(moved: Moved) -> None:
         typer.echo(
             f"Not followed in time by: {', '.join(moved.behind)}; see the server's log.", err=True
         )
+    for sentence in moved.failed:
+        typer.echo(sentence, err=True)
 
 
 def _end(moved: Moved, as_json: bool) -> None:
-    """Prints what has become of an alias; exits with 1 where a router has not followed."""
+    """Prints what has become of an alias; exits with 1 where a worker does not follow."""
     if as_json:
         print_json(asdict(moved))
     else:
         print_moved(moved)
-    if moved.behind:
+    if not moved.is_followed:
         raise typer.Exit(1)

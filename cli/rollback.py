@@ -41,5 +41,5 @@ def rollback(
             f"The traffic of {endpoint!r} is that of revision {undone.traffic.restores} again: "
             f"{shares} (revision {undone.traffic.number})."
         )
-    if undone.alias is not None and undone.alias.behind:
+    if undone.alias is not None and not undone.alias.is_followed:
         raise typer.Exit(1)

@@ -80,7 +80,7 @@ def _chosen(endpoints: Sequence[str], frameworks: Sequence[str]) -> list[str]:
         reason = "" if absent[0] in frameworks else " (it brings the digits and the figures)"
         raise typer.BadParameter(
             f"Training needs {absent[0]}{reason}, which is not installed: "
-            f"pip install 'switchyard[{absent[0]}]'."
+            f"pip install -c constraints.txt -e '.[{absent[0]}]'."
         )
     chosen = [name for name in installed if name in (frameworks or installed)]
     return [f"{endpoint}-{name}" for endpoint in dict.fromkeys(endpoints) for name in chosen]

@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from models import files
 from models.manifest import MANIFEST_FILE, REFERENCE_FILE, Manifest
 from models.schema import Schema
@@ -57,7 +59,8 @@ def assemble(
         info: From `record`.
 
     Raises:
-        ModelRefused: The artefact is missing, or holds something else than files and folders.
+        ModelRefused: The artefact is missing, or holds something else than files and folders, or
+            the manifest could not be read again.
         OSError: Something cannot be written.
     """
     target.mkdir()
@@ -66,9 +69,25 @@ def assemble(
         shutil.copyfile(source, target / name)
     table.to_parquet(target / REFERENCE_FILE, index=False)
     complete = manifest.model_copy(update={"files": files.digests(target)})
-    (target / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n")
+    (target / MANIFEST_FILE).write_text(_text(complete))
     with (target / files.BENTOML_FILE).open("w") as stream:
         info.dump(stream)
+
+
+def _text(manifest: Manifest) -> str:
+    """Returns a manifest as it is stored; a server that cannot read one does not start."""
+    text = manifest.model_dump_json(indent=2) + "\n"
+    try:
+        Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        # JSON has no NaN and no infinity, so pydantic writes null for them.
+        reason = "a number that is not finite" if first["input"] is None else first["msg"]
+        raise ModelRefused(
+            f"The model's manifest could not be read again: {place} holds {reason}."
+        ) from error
+    return text
 
 
 def reference_table(manifest: Manifest, reference: pd.DataFrame) -> pd.DataFrame:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from models.bring.answers import Label
 from models.formats import onnx_graph, onnx_signature
 from models.formats.onnx_signature import Input
 from models.manifest import Manifest
+from models.outputs import Label
 from switchyard.errors import ModelRefused
 
 __all__ = ["MODEL_FILE", "cap_threads", "classes", "device", "load"]

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models import lock, store
+from switchyard.errors import InvalidInput
 
 if TYPE_CHECKING:
     from switchyard.state import State
 
-__all__ = ["Tag", "find", "resolve"]
+__all__ = ["Tag", "check_alias", "find", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,25 @@ class Tag:
 
     def __str__(self) -> str:
         return f"{self.name}:{self.version}"
+
+
+def check_alias(name: str, alias: str) -> None:
+    """Refuses a name for an alias that could not be told from a version, or breaks the rule.
+
+    Args:
+        name: Name of the model.
+        alias: Name of the alias.
+
+    Raises:
+        InvalidInput: It is no usable name, or the model has a version of that name, which `find`
+            would take instead.
+    """
+    store.check_word("alias", alias)
+    if store.has(name, alias):
+        raise InvalidInput(
+            f"{alias!r} is a version of model {name!r}, so no alias can be called that; "
+            "take another name, like 'production'."
+        )
 
 
 def resolve(ref: str, state: State) -> Tag:

@@ -19,7 +19,7 @@ import numpy as np
 from models import files, project
 from models.columns import Columns
 from models.manifest import Manifest
-from switchyard.errors import ModelFailed, ModelRefused
+from switchyard.errors import ModelFailed, ModelRefused, brief
 
 __all__ = ["THREAD_VARIABLES", "Model", "device", "load", "prepare", "start"]
 
@@ -89,11 +89,11 @@ class Model:
             inputs = self._prepare(columns)
         except Exception as error:
             what = self.manifest.transform or f"the input mode {self.manifest.input!r}"
-            raise ModelFailed(f"{what} failed on a batch: {_brief(error)}") from error
+            raise ModelFailed(f"{what} failed on a batch: {brief(error)}") from error
         try:
             output = self._predictor(inputs)
         except Exception as error:
-            raise ModelFailed(f"The model failed on a batch: {_brief(error)}") from error
+            raise ModelFailed(f"The model failed on a batch: {brief(error)}") from error
         return normalise(output, self.manifest, columns.rows)
 
     def warm_up(self, columns: Columns) -> None:
@@ -273,8 +273,3 @@ def _limit_pools(threads: int) -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(threads)
-
-
-def _brief(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__

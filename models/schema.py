@@ -24,7 +24,7 @@ from functools import cached_property
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, RootModel, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, RootModel, model_validator
 from pydantic import Field as Setting
 
 __all__ = [
@@ -79,7 +79,7 @@ class Field(BaseModel):
     type: FieldType
     dtype: Literal["float32", "float64", "int64"] = "float32"
     nullable: bool = False
-    range: tuple[float, float] | None = None
+    range: tuple[FiniteFloat, FiniteFloat] | None = None
     categories: tuple[str, ...] | None = None
     unknown: Literal["refuse", "other"] = "refuse"
     shape: tuple[int, ...] | None = None

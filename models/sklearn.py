@@ -12,17 +12,17 @@ import importlib
 import io
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from models.formats import trees
+from models.formats import estimators
 from models.manifest import Manifest
 from switchyard.errors import ModelRefused
 
-__all__ = ["MODEL_FILE", "TRUSTED", "device", "load", "save"]
+__all__ = ["MODEL_FILE", "TRUSTED", "device", "load", "read", "save"]
 
 Array = np.ndarray[Any, Any]
 
@@ -107,6 +107,44 @@ def save(estimator: Any, folder: Path) -> tuple[str, ...]:
     return needed
 
 
+def read(folder: Path, declared: Iterable[str] = TRUSTED) -> tuple[Any, tuple[str, ...]]:
+    """Reads an estimator and checks what came out of the file.
+
+    Args:
+        folder: Folder with `model.skops`.
+        declared: Types beyond skops' defaults that the file may hold, if `TRUSTED` has them too.
+
+    Returns:
+        The estimator, and the types of `declared` that it needs.
+
+    Raises:
+        ModelRefused: The file is missing or malformed, or holds a type that is not trusted, a tree
+            that points outside its tables, or an estimator that would open files.
+    """
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        raise ModelRefused(
+            f"There is no {MODEL_FILE} in {folder}; pickle and joblib files are never loaded, "
+            "save the estimator with skops."
+        )
+    data = path.read_bytes()
+    needed = _needed(data)
+    undeclared = sorted(set(needed) - set(declared))
+    if undeclared:
+        raise ModelRefused(
+            f"{MODEL_FILE} holds {undeclared[0]}, which its manifest does not list as trusted."
+        )
+    try:
+        estimator = _skops().loads(data, trusted=list(needed))
+    except Exception as error:
+        raise ModelRefused(
+            f"{MODEL_FILE} holds only trusted types but cannot be loaded "
+            f"({type(error).__name__}: {error}); save it again with the installed scikit-learn."
+        ) from error
+    estimators.check(estimator)
+    return estimator, needed
+
+
 def load(folder: Path, manifest: Manifest, device: str) -> Callable[[Any], Array]:
     """Loads an estimator for inference.
 
@@ -120,17 +158,9 @@ def load(folder: Path, manifest: Manifest, device: str) -> Callable[[Any], Array
         `output` says: probabilities (n, classes), logits (n, classes) or (n,), or values (n,).
 
     Raises:
-        ModelRefused: The file holds a type that is not trusted, a tree that points outside its
-            tables, or something that cannot predict.
+        ModelRefused: As `read`, or the file holds something that cannot predict.
     """
-    path = folder / MODEL_FILE
-    if not path.is_file():
-        raise ModelRefused(
-            f"There is no {MODEL_FILE} in {folder}; pickle and joblib files are never loaded, "
-            "save the estimator with skops."
-        )
-    estimator = _read(path.read_bytes(), frozenset(manifest.trusted))
-    trees.check(estimator)
+    estimator, _ = read(folder, manifest.trusted)
     method = getattr(estimator, _METHODS[manifest.output], None)
     if method is None:
         raise ModelRefused(
@@ -176,22 +206,6 @@ def _skops() -> Any:
 
 
 _TORCH_ADAPTER = "sklearn.externals.array_api_compat.torch"
-
-
-def _read(data: bytes, declared: frozenset[str]) -> Any:
-    needed = _needed(data)
-    undeclared = sorted(set(needed) - declared)
-    if undeclared:
-        raise ModelRefused(
-            f"{MODEL_FILE} holds {undeclared[0]}, which its manifest does not list as trusted."
-        )
-    try:
-        return _skops().loads(data, trusted=list(needed))
-    except Exception as error:
-        raise ModelRefused(
-            f"{MODEL_FILE} holds only trusted types but cannot be loaded "
-            f"({type(error).__name__}: {error}); save it again with the installed scikit-learn."
-        ) from error
 
 
 def _needed(data: bytes) -> tuple[str, ...]:

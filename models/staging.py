@@ -23,7 +23,7 @@ from typing import Final
 
 from switchyard.errors import Conflict, SwitchyardError
 
-__all__ = ["publish", "turn", "withdraw", "writing"]
+__all__ = ["discard", "publish", "turn", "withdraw", "writing"]
 
 logger = logging.getLogger(__name__)
 
@@ -122,14 +122,15 @@ def publish(staged: Path, target: Path) -> None:
     except BaseException:
         if target.exists():
             withdraw(target, staged)
+            discard(staged, target.parent)
         _tidy(target.parent)
         raise
 
 
 def withdraw(target: Path, staged: Path) -> None:
-    """Takes a version from its place, removes it, and has BentoML's `latest` name the newest left.
+    """Takes a version from its place, by one rename; call it in a turn, and `discard` after it.
 
-    A process that has files of the version open reads on. Call it in a turn.
+    A process that has files of the version open reads on.
 
     Args:
         target: `<store>/<name>/<version>`.
@@ -140,14 +141,26 @@ def withdraw(target: Path, staged: Path) -> None:
     """
     (target.parent / "latest").unlink(missing_ok=True)
     target.rename(staged)
+
+
+def discard(staged: Path, folder: Path) -> None:
+    """Removes a version that was withdrawn, and has BentoML's `latest` name the newest left.
+
+    Args:
+        staged: Where the version is, in the turn's folder.
+        folder: `<store>/<name>`, where it was.
+
+    Raises:
+        OSError: It cannot be removed; the next turn tries again.
+    """
     shutil.rmtree(staged)  # before the pointer is written, since the disk may be full
-    newest = _newest(target.parent)
+    newest = _newest(folder)
     if newest is not None:
         pointer = staged.with_name("latest")
         pointer.write_text(newest)
-        pointer.rename(target.parent / "latest")
-    _tidy(target.parent)
-    _write_through(target.parent.parent)
+        pointer.rename(folder / "latest")
+    _tidy(folder)
+    _write_through(folder.parent)
 
 
 def _lock(path: Path) -> int:

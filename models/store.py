@@ -151,8 +151,8 @@ def delete(
     Args:
         name: Name of the model.
         version: Version of it.
-        permission: Entered when all other changes of the store wait, left when the version is gone;
-            what it raises keeps the version.
+        permission: Entered when all other changes of the store wait, left when nobody finds the
+            version any more, before its files are removed; what it raises keeps the version.
 
     Raises:
         NotFound: No such version is stored.
@@ -169,6 +169,7 @@ def delete(
             )
         with permission or nullcontext():
             staging.withdraw(folder, place / version)
+        staging.discard(place / version, folder.parent)
 
 
 def has(name: str, version: str) -> bool:

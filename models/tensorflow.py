@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from models.bring.answers import choose
 from models.formats import savedmodel
 from models.manifest import Manifest
+from models.outputs import choose
 from switchyard.errors import ModelRefused
 
 __all__ = ["MODEL_FOLDER", "SIGNATURE", "cap_threads", "device", "load", "save"]

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from models import project
-from models.bring.answers import choose
 from models.formats import pt2
 from models.manifest import Manifest
+from models.outputs import choose
 from switchyard.errors import ModelRefused
 
 __all__ = [

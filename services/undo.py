@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 from models.lifecycle.promote import Moved
 from models.lifecycle.rollback import rollback, stack
-from models.lifecycle.swap import Limits, Progress
+from models.lifecycle.swap import Progress
 from switchyard.errors import Conflict, NotFound
 from switchyard.plan import Plan
 from switchyard.records import AliasChange, Revision, iso, utc_now
 from switchyard.state import State
 
-__all__ = ["Undone", "in_force", "undo"]
+__all__ = ["Undone", "kept", "undo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,6 @@ def undo(
     who: str,
     why: str,
     progress: Progress = lambda words: None,
-    limits: Limits | None = None,
 ) -> Undone:
     """Takes back the last change of an endpoint that is still in force.
 
@@ -56,7 +55,6 @@ def undo(
         who: Who takes it back.
         why: The reason.
         progress: Hears of each step.
-        limits: How long a swap of versions may take.
 
     Raises:
         NotFound: The plan has no such endpoint.
@@ -73,16 +71,16 @@ def undo(
     moves = [move for ref in refs if (move := _last_move(ref, state)) is not None]
     last = max(moves, key=lambda move: move.created, default=None)
     revisions = state.revisions(endpoint)
-    kept = in_force(revisions)
-    if len(kept) > 1 and (last is None or kept[-1].created > last.created):
-        _check_variants(kept[-2], variants)
+    standing = kept(revisions)
+    if len(standing) > 1 and (last is None or standing[-1].created > last.created):
+        _check_variants(standing[-2], variants)
         restored = replace(
-            kept[-2],
+            standing[-2],
             number=revisions[-1].number + 1,
             created=iso(utc_now()),
             who=who,
-            reason=why or f"revision {kept[-1].number} taken back",
-            restores=kept[-2].number,
+            reason=why or f"revision {standing[-1].number} taken back",
+            restores=standing[-2].number,
         )
         state.add_revision(restored)
         return Undone(endpoint, traffic=restored)
@@ -98,13 +96,13 @@ def undo(
         who=who,
         why=why,
         alias=last.alias,
+        expected=last.to_version,
         progress=progress,
-        limits=limits,
     )
     return Undone(endpoint, alias=moved)
 
 
-def in_force(revisions: Iterable[Revision]) -> list[Revision]:
+def kept(revisions: Iterable[Revision]) -> list[Revision]:
     """Returns the revisions that have not been taken back, the oldest first.
 
     A revision that restores an earlier one takes those after that one off.
@@ -112,14 +110,14 @@ def in_force(revisions: Iterable[Revision]) -> list[Revision]:
     Args:
         revisions: All of an endpoint, the oldest first.
     """
-    kept: list[Revision] = []
+    standing: list[Revision] = []
     for revision in revisions:
-        numbers = [earlier.number for earlier in kept]
+        numbers = [earlier.number for earlier in standing]
         if revision.restores in numbers:
-            del kept[numbers.index(revision.restores) + 1 :]
+            del standing[numbers.index(revision.restores) + 1 :]
         else:
-            kept.append(revision)
-    return kept
+            standing.append(revision)
+    return standing
 
 
 def _last_move(ref: str, state: State) -> AliasChange | None:

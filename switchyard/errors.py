@@ -29,7 +29,14 @@ __all__ = [
     "TooLarge",
     "Unauthorized",
     "UnsupportedMediaType",
+    "brief",
 ]
+
+
+def brief(error: BaseException) -> str:
+    """Returns the kind of somebody else's error and the first line of what it says."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,8 @@ class Serve:
         if first or not self.is_stuck:
             wanted = set(present.values()) | coming | set(self._routed)
             self._holds = wanted - self.failing.keys()
-        failed = {tag: why for tag, why in self.failing.items() if tag in coming}
+        asked = coming | set(present.values())
+        failed = {tag: why for tag, why in self.failing.items() if tag in asked}
         if first or not self.is_deaf:
             self._routed = tuple(sorted(t for t in present.values() if t in self._holds))
         holds = tuple(sorted(self._holds))

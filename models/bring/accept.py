@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from models.bring import instance
+from models.bring import corrections, instance
 from models.bring.convert import How, Job, convert
 from models.bring.describe import Options
 from models.bring.source import Source, check_installed, identify
@@ -22,11 +22,16 @@ from switchyard.errors import InvalidInput, ModelRefused
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Brought", "bring"]
+__all__ = ["WEIGHTS", "Brought", "bring"]
+
+_PICKLED: Final = (".pt", ".pth", ".bin", ".ckpt")
+
+WEIGHTS: Final = (".safetensors", *_PICKLED)
+"""Suffixes of files of weights, which need the class that they belong to."""
 
 _CONVERTED: Final[dict[str, tuple[How, str]]] = {
     **dict.fromkeys((".joblib", ".pkl", ".pickle"), ("pickle", "sklearn")),
-    **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), ("weights", "torch")),
+    **dict.fromkeys(_PICKLED, ("weights", "torch")),
     ".keras": ("keras", "tensorflow"),
 }
 """How a file is converted, and for which framework, by suffix."""
@@ -95,15 +100,17 @@ def _job(how: How, path: Path, scratch: Path, rows: pd.DataFrame, options: Optio
     job = Job(how, str(path), str(scratch), options.model_class, kwargs)
     if how != "module":
         return job
-    sample = scratch / "sample.parquet"
+    fields = corrections.read(options.schema).schema(rows)  # some rows do not tell all of it
     few = rows.head(instance.EXPORT_ROWS)
-    nested = {
-        name: [value.tolist() for value in few[name]]  # Parquet holds no arrays of several axes
-        for name in few.columns
-        if isinstance(few[name].iloc[0], np.ndarray)
+    flat: dict[str, Any] = {
+        field.name: [np.ravel(value) for value in few[field.name]]  # Parquet has no more axes
+        for field in fields
+        if field.type == "tensor"
     }
-    few.assign(**nested).to_parquet(sample)
-    return replace(job, sample=str(sample), transform=options.transform)
+    sample = scratch / "sample.parquet"
+    few.assign(**flat).to_parquet(sample)
+    said = fields.model_dump(mode="json")
+    return replace(job, sample=str(sample), fields=said, transform=options.transform)
 
 
 def _made(how: How, options: Options) -> str:

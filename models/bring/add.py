@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models import lock, store
+from models import lock, registry, store
 from models.bring import corrections, infer, prove, request
 from models.bring.accept import bring
 from models.bring.describe import Options
@@ -96,7 +96,7 @@ def add(
         SwitchyardError: Something is wrong; store, plan and aliases are as they were.
     """
     store.check_word("model name", name)
-    store.check_word("alias", alias)
+    registry.check_alias(name, alias)
     options = options or Options()
     rows, truth = prove.split(infer.read(sample), options.target)
     rows = corrections.read(options.schema).conform(rows)
@@ -117,10 +117,11 @@ def add(
                 misfit = fit.misfit(staged.plan, addition.model, proven.manifest, known)
                 if misfit is not None:
                     raise InvalidInput(f"{misfit}; name another endpoint with --endpoint.")
-                current = known.get((name, alias))
-                if current is not None and not store.has(name, current):
-                    current = None  # it stands for nothing, so there is nothing to compare with
-                version = _register(name, alias, proven, staged, opened, move=current is None)
+                before = known.get((name, alias))
+                # A version that is gone is nothing to compare with, and the alias may leave it.
+                current = before if before is not None and store.has(name, before) else None
+                move = current is None
+                version = _register(name, alias, proven, staged, opened, before, move=move)
     finally:
         if state is None:
             opened.close()
@@ -145,26 +146,37 @@ def _check_name(name: str, manifest: Manifest) -> None:
 
 
 def _register(
-    name: str, alias: str, proven: Proven, staged: Staged, state: State, *, move: bool
+    name: str,
+    alias: str,
+    proven: Proven,
+    staged: Staged,
+    state: State,
+    before: str | None,
+    *,
+    move: bool,
 ) -> str:
     """Does the three changes; if one fails, those before it are undone.
 
     An alias that stands for a version already is not moved: that is what promotion is for, with its
-    checks.
+    checks. Nor is one that is not where it was when it was looked at, `before`: that is a Conflict.
 
     Their order is the one in which each needs only what is there already: the plan names the alias,
     the alias the version. So a kill between two of them leaves something that nothing names, and
     never a name of nothing, with which a server would not start.
     """
     version = store.create(name, proven.manifest, proven.folder, proven.reference)
+    moved = False
     try:
         if move:
             lock.adopt(state)
             origin = proven.manifest.source or proven.source.label
-            state.set_alias(name, alias, version, "models add", f"added from {origin}")
+            why = f"added from {origin}"
+            state.set_alias(name, alias, version, "models add", why, expected=before)
+            moved = True
         staged.commit()
-    except Exception:
-        state.retract_alias(name, alias, version)
+    except BaseException:
+        if moved:  # should this fail too, the alias must not lose its version
+            state.retract_alias(name, alias, version)
         store.delete(name, version)
         raise
     return version

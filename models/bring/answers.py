@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from models.outputs import Label
 from switchyard.errors import InvalidInput, ModelRefused
 
-__all__ = ["OUTPUTS", "Answers", "Label", "Output", "choose", "labels", "of_output"]
+__all__ = ["OUTPUTS", "Answers", "Output", "check_order", "labels", "of_output"]
 
 Array = np.ndarray[Any, Any]
-Label = int | str
 Output = Literal["probabilities", "probability", "logits", "logit", "values"]
 
 OUTPUTS: tuple[Output, ...] = get_args(Output)
@@ -90,6 +90,25 @@ def of_output(
     return Answers("binary" if len(known) == 2 else "multiclass", output, known)
 
 
+def check_order(named: Sequence[Label] | None, own: Sequence[Label] | None) -> None:
+    """Refuses a model's own classes in another order, which would swap every answer.
+
+    Args:
+        named: What its owner says they are, None if nothing is said.
+        own: What the model itself knows, None if it knows none.
+
+    Raises:
+        InvalidInput: They are the same labels in another order.
+    """
+    if named is None or own is None or list(named) == list(own):
+        return
+    if sorted(map(str, named)) == sorted(map(str, own)):
+        raise InvalidInput(
+            "--classes names the model's own classes in another order; it answers in the order "
+            f"{', '.join(map(str, own))}, so leave --classes out."
+        )
+
+
 def labels(values: Iterable[Any]) -> list[Label]:
     """Returns class labels as a manifest holds them: all whole numbers, or all text.
 
@@ -99,27 +118,6 @@ def labels(values: Iterable[Any]) -> list[Label]:
     if all(_whole(value) for value in listed):
         return [int(value) for value in listed]
     return [str(value) for value in listed]
-
-
-def choose(outputs: Sequence[str], name: str | None) -> str:
-    """Returns which of an artefact's named outputs answers.
-
-    Args:
-        outputs: Their names, at least one.
-        name: The one that is asked for; None where there is only one.
-
-    Raises:
-        ModelRefused: There are several and none is named, or there is none of that name.
-    """
-    listed = ", ".join(sorted(outputs))
-    if name is None and len(outputs) != 1:
-        raise ModelRefused(
-            f"The model has {len(outputs)} outputs ({listed}), and one must answer; name it with "
-            "--output-name."
-        )
-    if name is not None and name not in outputs:
-        raise ModelRefused(f"The model has no output {name!r}; it has {listed}.")
-    return name or outputs[0]
 
 
 def _whole(value: Any) -> bool:

@@ -1,25 +1,29 @@
 """A module of this project that does one job in a process of its own.
 
 The process takes one JSON object on standard input and answers with one on standard output.
-Whatever else is printed there goes to standard error, and everything that it has started ends with
-it.
+Whatever else is printed there goes to standard error. What it has started and left in its process
+group ends with it; a program that has made a session of its own does not.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, Final
 
 from switchyard import settings
 
 __all__ = ["Ended", "ask", "serve"]
+
+TAIL_BYTES: Final = 65_536
+"""How much of what it writes on standard error is read, from its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +54,38 @@ class Ended:
 def ask(
     module: str, job: Mapping[str, Any], *, seconds: float, env: Mapping[str, str] | None = None
 ) -> Ended:
-    """Runs `python -m module` in the project's folder and waits for its answer.
+    """Runs `python -m module` and waits until it ends, not for what it has started.
 
     Args:
-        module: A module whose main part calls `serve`.
+        module: A module of this project whose main part calls `serve`.
         job: What is to be done, as JSON holds it.
         seconds: Longest time it may take.
         env: Its environment; without it, that of this process.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", module],
-        cwd=settings.ROOT,
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(json.dumps(job).encode(), timeout=seconds)
-        code: int | None = process.returncode
-    except subprocess.TimeoutExpired:
-        out = err = b""
-        code = None
-    finally:
-        _end(process)
-    lines = err.decode(errors="replace").strip().splitlines()
-    return Ended(code, _read(out) if code == 0 else None, lines[-1][:300] if lines else "")
+    own = dict(os.environ if env is None else env)
+    paths = (str(settings.ROOT), own.get("PYTHONPATH", ""))
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    # Files instead of pipes: a pipe ends with the last program that holds it, whoever started that.
+    with (
+        tempfile.TemporaryFile() as given,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
+        given.write(json.dumps(job).encode())
+        given.seek(0)
+        command = [sys.executable, "-P", "-m", module]  # -P: nothing out of the folder it runs in
+        with subprocess.Popen(
+            command, stdin=given, stdout=out, stderr=err, env=own, start_new_session=True
+        ) as process:
+            try:
+                code: int | None = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                code = None
+            finally:
+                with suppress(ProcessLookupError):  # its group is empty
+                    os.killpg(process.pid, signal.SIGKILL)
+        answer = _read(out) if code == 0 else None
+        return Ended(code, answer, _last_line(err))
 
 
 def serve(work: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
@@ -92,18 +101,16 @@ def serve(work: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
         json.dump(answer, stream)
 
 
-def _read(out: bytes) -> dict[str, Any] | None:
+def _read(file: IO[bytes]) -> dict[str, Any] | None:
+    file.seek(0)
     try:
-        answer = json.loads(out)
+        answer = json.load(file)
     except ValueError:
         return None
     return answer if isinstance(answer, dict) else None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it and all it started have ended
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+def _last_line(file: IO[bytes]) -> str:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+    lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else ""

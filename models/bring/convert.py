@@ -2,8 +2,9 @@
 
 A file that only a pickle's reader, or Keras, can read is never opened by a server, and not by the
 process that brings it either: `convert` starts `python -m models.bring.convert`, which reads the
-file and leaves it in a format that is served. What comes back is checked and loaded as if it had
-been brought in that format, so nothing that runs in that process widens what a host loads.
+file within the memory that is free, and leaves it in a format that is served. What comes back is
+checked and loaded as if it had been brought in that format, so nothing that runs in that process
+widens what a host loads.
 
 The process (see `child`) takes the fields of `Job` and answers with `{"notes": [...]}`, or
 `{"refused": "sentence"}`.
@@ -16,8 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from models import memory
 from models.bring import child
-from switchyard.errors import ModelRefused, SwitchyardError
+from switchyard.errors import ModelRefused, SwitchyardError, brief
 
 __all__ = ["SECONDS", "How", "Job", "convert"]
 
@@ -40,7 +42,8 @@ class Job:
         folder: Where the result goes, absolute.
         model_class: For modules and weights: `module:Class` of the project.
         model_kwargs: Keyword arguments of that class.
-        sample: For modules: Parquet file with rows to export by, absolute.
+        sample: For modules: Parquet file with rows to export by, absolute; arrays lie in it flat.
+        fields: For modules: the schema of these rows, as JSON holds it.
         transform: For modules: `module:function` that makes their input.
     """
 
@@ -50,11 +53,12 @@ class Job:
     model_class: str | None = None
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     sample: str | None = None
+    fields: list[dict[str, Any]] | None = None
     transform: str | None = None
 
 
 def convert(job: Job, *, seconds: float = SECONDS) -> tuple[str, ...]:
-    """Converts a file in another process, and ends whatever that process has started.
+    """Converts a file in another process, and ends what is left in that process' group.
 
     Args:
         job: What is to be done.
@@ -83,13 +87,17 @@ def convert(job: Job, *, seconds: float = SECONDS) -> tuple[str, ...]:
 
 def _work(given: dict[str, Any]) -> dict[str, Any]:
     """Does the job of the process that `convert` starts."""
+    memory.bound()
     job = Job(**given)
     try:
         return {"notes": list(_converter(job)(job))}
     except SwitchyardError as error:
         return {"refused": error.message}
+    except MemoryError:
+        name = Path(job.path).name
+        return {"refused": f"{name} takes more memory to convert than is free on this machine."}
     except Exception as error:
-        return {"refused": f"{Path(job.path).name} cannot be converted ({_brief(error)})."}
+        return {"refused": f"{Path(job.path).name} cannot be converted ({brief(error)})."}
 
 
 def _converter(job: Job) -> Callable[[Job], tuple[str, ...]]:
@@ -112,11 +120,6 @@ def _converter(job: Job) -> Callable[[Job], tuple[str, ...]]:
             from models.bring.convert_keras import to_saved_model
 
             return lambda job: to_saved_model(Path(job.path), Path(job.folder))
-
-
-def _brief(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 from models import tensorflow
-from switchyard.errors import ModelRefused
+from switchyard.errors import ModelRefused, brief
 
 __all__ = ["to_saved_model"]
 
@@ -23,19 +24,34 @@ def to_saved_model(path: Path, folder: Path) -> tuple[str, ...]:
         folder: Where `saved_model/` goes.
 
     Raises:
-        ModelRefused: Safe mode does not make the model, or its graph uses other operations.
+        ModelRefused: The file is none, safe mode does not make the model, or its graph uses other
+            operations.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
 
+    if not _is_keras(path):
+        raise ModelRefused(
+            f"{path.name} is no .keras file that can be read: it is damaged or of another format; "
+            "save it again with Keras 3, model.save('model.keras')."
+        )
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except MemoryError:
+        raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
+        # Keras' first sentence says what is wrong; those after it may advise to leave safe mode.
+        reason = brief(error).partition(". ")[0].removesuffix(".")
         raise ModelRefused(
-            f"Keras does not make {path.name} in safe mode ({type(error).__name__}: "
-            f"{lines[0][:300]}); a model with layers of your own, or lambdas, comes as a "
-            "SavedModel: model.export('saved_model')."
+            f"Keras does not make {path.name} in safe mode ({reason}); a model with layers of your "
+            "own, or lambdas, comes as a SavedModel: model.export('saved_model')."
         ) from error
     tensorflow.save(model, folder)
     return ()
+
+
+def _is_keras(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "config.json" in archive.namelist()

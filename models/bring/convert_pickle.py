@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import traceback
 import warnings
 from pathlib import Path
 
@@ -22,7 +24,8 @@ def to_skops(path: Path, folder: Path) -> tuple[str, ...]:
         What scikit-learn warns of while it reads the file: made with another version of it.
 
     Raises:
-        ModelRefused: The file holds no estimator, or one with types that hosts do not load.
+        ModelRefused: The file is no pickle, holds no estimator, or one with types that hosts do
+            not load.
         Exception: Whatever the file raises.
     """
     import joblib  # type: ignore[import-untyped]
@@ -31,7 +34,15 @@ def to_skops(path: Path, folder: Path) -> tuple[str, ...]:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        estimator = joblib.load(path)
+        try:
+            estimator = joblib.load(path)
+        except Exception as error:
+            if _failed_itself(error):
+                raise ModelRefused(
+                    f"{path.name} is no pickle that can be read: it is damaged, cut off or of "
+                    "another format; save it again with joblib.dump."
+                ) from error
+            raise
     if not isinstance(estimator, BaseEstimator):
         raise ModelRefused(
             f"{path.name} holds a {type(estimator).__name__}, which is no scikit-learn estimator."
@@ -44,3 +55,14 @@ def to_skops(path: Path, folder: Path) -> tuple[str, ...]:
         f"{path.name} was made with scikit-learn {others[0].original_sklearn_version} and read "
         f"with {others[0].current_sklearn_version}; compare its answers with the ones you know.",
     )
+
+
+def _failed_itself(error: Exception) -> bool:
+    """Whether joblib or the unpickler made no sense of the bytes, not what a file made them do."""
+    if isinstance(error, ImportError | AttributeError | MemoryError):  # of a class in the file
+        return False
+    import joblib
+
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    place = Path(frame.f_code.co_filename)
+    return place == Path(pickle.__file__) or place.is_relative_to(Path(joblib.__file__).parent)

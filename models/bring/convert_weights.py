@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from models import torch as torch_format
 from models.formats import torchscript
+from models.formats.archive import check_stored
 from switchyard.errors import ModelRefused
 
-__all__ = ["into_class", "to_safetensors"]
+__all__ = ["into_class", "state_dict", "to_safetensors"]
 
 NESTED: Final = ("state_dict", "model_state_dict", "model")
 """Where training loops keep the weights in a checkpoint that holds more."""
@@ -33,9 +34,10 @@ def to_safetensors(
         Nothing to say.
 
     Raises:
-        ModelRefused: The file holds more than weights, or weights of another class.
+        ModelRefused: The file is compressed or holds more than weights, or weights of another
+            class.
     """
-    weights = torchscript.weights(path) if torchscript.is_script(path) else _state_dict(path)
+    weights = torchscript.weights(path) if torchscript.is_script(path) else _loaded(path)
     into_class(weights, path.name, folder, model_class, model_kwargs)
     return ()
 
@@ -71,11 +73,33 @@ def into_class(
     torch_format.save_weights(module, folder)
 
 
-def _state_dict(path: Path) -> dict[str, Any]:
+def state_dict(found: Any) -> dict[str, Any] | None:
+    """Returns the weights in what a file held, tensors by name; None if it holds none.
+
+    Args:
+        found: A state dict, or a checkpoint that has one under a key of `NESTED`.
+    """
     import torch
 
+    for key in NESTED:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+            break
+    if isinstance(found, Mapping) and found and all(map(torch.is_tensor, found.values())):
+        return dict(found)
+    return None
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    import torch
+
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_stored(archive.infolist(), path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:
         whole = zipfile.is_zipfile(path)
         way_out = (
@@ -85,13 +109,10 @@ def _state_dict(path: Path) -> dict[str, Any]:
             else "it is damaged or of another format"
         )
         raise ModelRefused(f"torch reads no weights from {path.name}: {way_out}.") from error
-    for key in NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-            break
-    if not (isinstance(found, Mapping) and found and all(map(torch.is_tensor, found.values()))):
+    weights = state_dict(found)
+    if weights is None:
         raise ModelRefused(
             f"{path.name} holds no state dict (names and tensors), also not under "
             f"{', '.join(NESTED)}."
         )
-    return dict(found)
+    return weights

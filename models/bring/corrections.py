@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    RootModel,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from models.bring import infer
 from models.schema import Field, FieldType, Schema
@@ -58,7 +66,7 @@ class Correction(BaseModel):
     type: FieldType | None = None
     dtype: Literal["float32", "float64", "int64"] | None = None
     nullable: bool | None = None
-    range: tuple[float, float] | None = None
+    range: tuple[FiniteFloat, FiniteFloat] | None = None
     categories: tuple[str, ...] | None = None
     unknown: Literal["refuse", "other"] | None = None
     shape: tuple[int, ...] | None = None
@@ -71,6 +79,13 @@ class Correction(BaseModel):
             for key in value:
                 if key not in known:
                     raise wrong(f"is an unknown key; {hint(key, known, 'the keys here are')}", key)
+        return value
+
+    @field_validator("range")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] > value[1]:
+            raise wrong(f"is {list(value)}, but its first number must be the smallest value")
         return value
 
     def kind(self, inferred: FieldType) -> FieldType:
@@ -122,6 +137,8 @@ class Corrections:
         for key in given:
             if kind not in _BELONGS.get(key, (kind,)):
                 raise self._wrong(f"belongs to no field of the type {kind}", found.name, key)
+        if kind == "float" and said.dtype == "int64":
+            raise self._wrong("is int64, which no float is; say 'type: int'", found.name, "dtype")
         kept: dict[str, Any] = {"name": found.name, "nullable": found.nullable}
         if kind == found.type:
             kept = found.model_dump(exclude={"type"})
@@ -160,8 +177,8 @@ class Corrections:
         except (ValueError, TypeError, OverflowError) as error:
             problem = f"is {kind}, which the sample's column cannot be: {error}"
             raise self._wrong(problem, name) from error
-        if said.unknown == "refuse":
-            other = sorted(set(made.dropna()) - set(said.categories or made.dropna()))
+        if kind == "category" and said.unknown == "refuse" and said.categories:
+            other = sorted(set(made.dropna()) - set(said.categories))
             if other:
                 raise self._wrong(
                     f"leaves out {other[0]!r}, which the sample holds and 'unknown: refuse' "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -13,12 +14,13 @@ import numpy as np
 
 from models import onnx, runtime
 from models.bring import answers, corrections
-from models.bring.answers import Label, Output
+from models.bring.answers import OUTPUTS, Output
 from models.bring.corrections import Corrections
 from models.bring.estimator import Estimator, read
 from models.bring.source import Source, libraries
 from models.columns import Columns
 from models.manifest import Manifest
+from models.outputs import Label
 from models.schema import Field, Schema
 from switchyard.errors import InvalidInput, ModelFailed, ModelRefused
 
@@ -66,6 +68,9 @@ class Options:
             `models.bring.corrections`).
         trust_pickle: Whether a pickle may be loaded once, in a process of its own.
         origin: Where it was imported from.
+
+    Raises:
+        InvalidInput: `output` is no kind of output, or `model_kwargs` holds what a manifest cannot.
     """
 
     target: str | None = None
@@ -78,6 +83,18 @@ class Options:
     schema: Path | Mapping[str, Mapping[str, Any]] | None = None
     trust_pickle: bool = False
     origin: Origin | None = None
+
+    def __post_init__(self) -> None:
+        if self.output is not None and self.output not in OUTPUTS:
+            raise InvalidInput(f"The output {self.output!r} is none of {', '.join(OUTPUTS)}.")
+        for name, value in self.model_kwargs.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise InvalidInput(
+                    f"The keyword argument {name!r} of the class is {value!r}, which the manifest, "
+                    "a file of JSON, cannot hold; give finite plain numbers, text, lists and dicts."
+                ) from error
 
 
 def describe(
@@ -108,13 +125,16 @@ def describe(
     _check_options(source, options)
     said = corrections.read(options.schema)
     guess = draft(source.framework, source.format, said.schema(sample), options)
-    known = read(folder, guess) if source.framework == "sklearn" else None
+    known = read(folder, options.output) if source.framework == "sklearn" else None
     if known is not None:
         guess = _fitted(guess, known, said)
     guess, raw = _run(folder, guess, sample.iloc[:PROBE_ROWS])
     told = known.classes if known is not None else None
     if source.framework == "onnx":
         told = onnx.classes(folder)
+    if options.output == "values":
+        told = None  # the graph's own classes are of the output that is not asked for
+    answers.check_order(options.classes, told)
     found = answers.of_output(
         raw,
         output=known.output if known else options.output,
@@ -181,6 +201,13 @@ def attempts(guess: Manifest, inputs: Sequence[str]) -> tuple[Manifest, ...]:
     if alone:
         ways.append(guess)
     if not ways:
+        words = [field.name for field in fields if field.type in ("category", "text", "timestamp")]
+        if len(inputs) == 1 and words:
+            raise InvalidInput(
+                f"The model takes one input, {inputs[0]!r}, but the sample's column {words[0]!r} "
+                "holds no numbers; name it with --target if it is the truth, leave it out, or name "
+                "a function that makes the input with --transform."
+            )
         raise InvalidInput(
             f"The model takes an input {missing[0]!r}, which the sample lacks; the sample has "
             f"{', '.join(fields.names)}, and the model takes {', '.join(inputs)}. Name the columns "
@@ -196,6 +223,10 @@ def _check_options(source: Source, options: Options) -> None:
             "Weights need the class they belong to: give --class module:Class."
             if options.model_class is None
             else f"--class belongs to weights, and {source.label} holds a whole model."
+        )
+    if options.model_kwargs and options.model_class is None:
+        raise InvalidInput(
+            f"--class-kwargs belongs to weights, and {source.label} holds a whole model."
         )
     if source.framework == "sklearn" and options.output_name is not None:
         raise InvalidInput("A scikit-learn estimator has one output; leave out --output-name.")

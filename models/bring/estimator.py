@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from models import sklearn
-from models.bring.answers import Label, Output, labels
-from models.manifest import Manifest
+from models.bring.answers import Output, labels
+from models.outputs import Label
 from models.schema import Field
 from switchyard.errors import ModelRefused
 
@@ -54,7 +54,7 @@ class Estimator:
         trusted: Types that its file needs beyond skops' defaults.
         names: Columns of the DataFrame it was fitted on, None if it was fitted on an array.
         width: Number of columns it was fitted on, None if it does not say.
-        classes: Labels in the order of its probabilities, None for one that is no classifier.
+        classes: Labels in the order of its probabilities, None for one that answers values.
         output: What it answers with: probabilities, or values.
         vocabularies: By column, where an encoder in it works on that column.
     """
@@ -67,37 +67,28 @@ class Estimator:
     vocabularies: dict[str, Vocabulary]
 
 
-def read(folder: Path, draft: Manifest) -> Estimator:
+def read(folder: Path, wanted: Output | None = None) -> Estimator:
     """Reads `model.skops`.
 
     Args:
         folder: Folder with the file.
-        draft: A manifest of this framework; its `output` wins over what the estimator offers,
-            except for the placeholder `values`.
+        wanted: What it shall answer with; without it, a classifier answers probabilities.
 
     Raises:
         ModelRefused: The file is not safe to load, or the estimator answers several questions at
             once or gives no probabilities.
     """
-    from skops.io import get_untrusted_types, load
-
-    trusted = tuple(sorted(sklearn.TRUSTED))
-    sklearn.load(
-        folder, draft.model_copy(update={"trusted": trusted}), "cpu"
-    )  # refuses unsafe files
-    path = folder / sklearn.MODEL_FILE
-    needed = tuple(get_untrusted_types(file=path))
-    fitted = load(path, trusted=list(needed))
+    fitted, needed = sklearn.read(folder)
     names = getattr(fitted, "feature_names_in_", None)
     width = getattr(fitted, "n_features_in_", None)
     columns = None if names is None else tuple(str(name) for name in names)
-    classes = _classes(fitted)
+    classes = None if wanted == "values" else _classes(fitted)
     return Estimator(
         trusted=needed,
         names=columns,
         width=None if width is None else int(width),
         classes=classes,
-        output=_output(fitted, classes, draft.output),
+        output=wanted or _output(fitted, classes),
         vocabularies=dict(_vocabularies(fitted, columns or ())),
     )
 
@@ -114,9 +105,9 @@ def _classes(fitted: Any) -> tuple[Label, ...] | None:
     return tuple(labels(classes))
 
 
-def _output(fitted: Any, classes: tuple[Label, ...] | None, wanted: Output) -> Output:
-    if wanted != "values" or classes is None:
-        return wanted
+def _output(fitted: Any, classes: tuple[Label, ...] | None) -> Output:
+    if classes is None:
+        return "values"
     if not hasattr(fitted, "predict_proba"):
         raise ModelRefused(
             f"The {type(fitted).__name__} gives no probabilities; wrap it in scikit-learn's "

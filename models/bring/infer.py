@@ -39,6 +39,9 @@ MAX_CATEGORIES: Final = 200
 MAX_LABEL: Final = 100
 """Characters of the longest category."""
 
+MAX_INT: Final = 2**63 - 1
+"""Largest whole number of an `int` field."""
+
 ISO_DATE: Final = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"
 
 Array = np.ndarray[Any, Any]
@@ -51,13 +54,18 @@ def read(sample: Path | str | pd.DataFrame) -> pd.DataFrame:
         sample: A Parquet or CSV file with one row per example, or the rows themselves.
 
     Raises:
-        InvalidInput: There is no such file, it cannot be read, it has no rows, a column twice, or a
-            column holds something that no field can.
+        InvalidInput: It is neither a file nor a DataFrame, there is no such file, it cannot be
+            read, it has no rows, a column twice, or a column holds something that no field can.
     """
     import pandas as pd
 
     if isinstance(sample, str):
         sample = Path(sample)
+    if not isinstance(sample, Path | pd.DataFrame):
+        raise InvalidInput(
+            "A sample is a .parquet or .csv file or a pandas DataFrame, "
+            f"not a {type(sample).__name__}."
+        )
     from_csv = isinstance(sample, Path) and sample.suffix == ".csv"
     name = f"The sample {sample}" if isinstance(sample, Path) else "The sample"
     frame = _read_file(sample) if isinstance(sample, Path) else sample.copy(deep=False)
@@ -110,9 +118,22 @@ def _normal(series: pd.Series[Any], from_csv: bool) -> pd.Series[Any]:
     if types.is_object_dtype(series):
         series = _from_objects(series)
     if from_csv and types.is_string_dtype(series) and series.dropna().str.fullmatch(ISO_DATE).all():
-        parsed = pd.to_datetime(series, format="ISO8601", utc=True)
-        series = parsed.dt.tz_localize(None)
+        series = _dates(series)
     return series.reset_index(drop=True)
+
+
+def _dates(series: pd.Series[Any]) -> pd.Series[Any]:
+    """Strings that look like dates of ISO 8601 as such; 2020-02-30 only looks like one."""
+    import pandas as pd
+
+    parsed = pd.to_datetime(series, format="ISO8601", utc=True, errors="coerce")
+    lost = parsed.isna() & series.notna()
+    if lost.any():
+        raise InvalidInput(
+            f"The column {series.name!r} of the sample holds {series[lost].iloc[0]!r}, a date that "
+            "does not exist; correct it or leave it empty."
+        )
+    return parsed.dt.tz_localize(None)
 
 
 def _from_objects(series: pd.Series[Any]) -> pd.Series[Any]:
@@ -129,7 +150,8 @@ def _from_objects(series: pd.Series[Any]) -> pd.Series[Any]:
         case "boolean":
             return series.astype("boolean")
         case "integer":
-            return series.astype("Int64")
+            # Larger ones stay, since what is said of the column may make it a float or text.
+            return series.astype("Int64") if _fit(present) else series
         case "floating" | "mixed-integer-float" | "decimal":
             return series.astype("float64")
         case "date" | "datetime" | "datetime64":
@@ -149,6 +171,11 @@ def _tensors(series: pd.Series[Any]) -> pd.Series[Any]:
         stacked = np.stack([np.array(_nested(value)) for value in series])
     except ValueError:
         stacked = np.array(None)
+    if stacked.dtype == np.uint64 and stacked.size and stacked.max() > MAX_INT:
+        raise InvalidInput(
+            f"The column {series.name!r} of the sample holds lists of whole numbers beyond 64 bits "
+            "with a sign; save them as floats."
+        )
     if stacked.dtype.kind not in "fiub" or stacked.ndim < 2 or not np.isfinite(stacked).all():
         raise InvalidInput(
             f"The column {series.name!r} of the sample must hold lists of finite numbers, "
@@ -187,6 +214,8 @@ def _field(name: str, series: pd.Series[Any]) -> Field:
     if types.is_bool_dtype(series):
         return Field(name=name, type="bool", nullable=nullable)
     if types.is_integer_dtype(series):
+        if not _fit(series):
+            raise _too_large(name)
         return Field(name=name, type="int", nullable=nullable, range=_range(name, series))
     if types.is_datetime64_any_dtype(series):
         return Field(name=name, type="timestamp", nullable=nullable)
@@ -203,6 +232,8 @@ def _field(name: str, series: pd.Series[Any]) -> Field:
         return Field(name=name, type="text", nullable=nullable)
     if types.is_object_dtype(series):
         first = series.iloc[0]
+        if not isinstance(first, np.ndarray):  # whole numbers alone come so far as objects
+            raise _too_large(name)
         return Field(name=name, type="tensor", dtype=first.dtype.name, shape=first.shape)
     raise InvalidInput(
         f"The column {name!r} of the sample is {series.dtype}, which no field holds."
@@ -222,6 +253,17 @@ def _range(name: str, series: pd.Series[Any]) -> tuple[float, float] | None:
             f"The column {name!r} of the sample holds infinite values; leave them out or empty."
         )
     return (float(values.min()), float(values.max())) if len(values) else None
+
+
+def _fit(whole: pd.Series[Any]) -> bool:
+    return int(whole.min()) >= -MAX_INT - 1 and int(whole.max()) <= MAX_INT
+
+
+def _too_large(name: object) -> InvalidInput:
+    return InvalidInput(
+        f"The column {name!r} of the sample holds whole numbers beyond 64 bits with a sign; "
+        "leave it out, or make it a float or text: '{type: float}' under its name in --schema."
+    )
 
 
 def _no_value(name: object) -> InvalidInput:

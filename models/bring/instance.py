@@ -16,6 +16,7 @@ from models.bring import corrections
 from models.bring.describe import Options, attempts, draft
 from models.bring.source import Source, identify
 from models.columns import Columns
+from models.schema import Schema
 from switchyard.errors import InvalidInput, ModelRefused
 
 if TYPE_CHECKING:
@@ -82,17 +83,19 @@ def _save_module(module: Any, folder: Path, rows: pd.DataFrame, options: Options
     if reference is not None:
         torch.save_weights(module, folder)
         return replace(options, model_class=reference)
-    export(copy.deepcopy(module), folder, rows, options)
+    fields = corrections.read(options.schema).schema(rows)
+    export(copy.deepcopy(module), folder, rows, fields, options)
     return options
 
 
-def export(module: Any, folder: Path, rows: pd.DataFrame, options: Options) -> None:
+def export(module: Any, folder: Path, rows: pd.DataFrame, fields: Schema, options: Options) -> None:
     """Saves a `torch.nn.Module` as a program, by rows of the sample.
 
     Args:
         module: The module; it is moved to the CPU and put into evaluation mode.
         folder: Where the artefact goes.
-        rows: Sample of its input.
+        rows: Rows of its input, at least one.
+        fields: Their schema, which the whole sample tells, and its owner.
         options: What its owner says.
 
     Raises:
@@ -101,7 +104,7 @@ def export(module: Any, folder: Path, rows: pd.DataFrame, options: Options) -> N
     """
     from models import torch
 
-    torch.save_exported(module, _example(module, rows, options), folder)
+    torch.save_exported(module, _example(module, rows, fields, options), folder)
 
 
 def _reference(found: type) -> str | None:
@@ -113,14 +116,13 @@ def _reference(found: type) -> str | None:
         return None
 
 
-def _example(module: Any, rows: pd.DataFrame, options: Options) -> tuple[Any, ...]:
+def _example(module: Any, rows: pd.DataFrame, fields: Schema, options: Options) -> tuple[Any, ...]:
     """Returns arguments of `forward` for some rows of the sample.
 
     They are made of the columns in the way that the model will get them later.
     """
     from models import runtime, torch
 
-    fields = corrections.read(options.schema).schema(rows)
     names = torch.arguments(module)
     guess = attempts(draft("torch", "pt2", fields, options), names)[0]
     chosen = np.arange(EXPORT_ROWS) % len(rows)

@@ -170,7 +170,7 @@ def _found(asked: Reference, folder: Path, server: str) -> dict[str, Any]:
     except ImportError as error:
         raise ModelRefused(
             f"{asked.uri} needs MLflow's client, which is not installed: "
-            "pip install 'switchyard[mlflow]'."
+            "pip install -c constraints.txt -e '.[mlflow]'."
         ) from error
     client = MlflowClient()
     uri, about = _asking(asked, server, lambda: _about(client, asked))

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from models import files, runtime
-from models.bring.answers import Label, labels
+from models.bring.answers import labels
 from models.bring.describe import Options, describe
 from models.bring.source import Source
 from models.columns import Columns
 from models.manifest import Manifest
-from switchyard.errors import InvalidInput
+from models.outputs import Label
+from switchyard.errors import InvalidInput, ModelRefused
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,10 @@ def prove(
     """
     source.copy(folder)
     known: list[Label] = [] if truth is None else labels(truth.dropna())
-    draft = describe(source, folder, rows, known, options)
+    try:
+        draft = describe(source, folder, rows, known, options)
+    except ModelRefused as error:
+        raise ModelRefused(_by_owner(error.message, source)) from error
     draft = draft.model_copy(update={"files": files.digests(folder)})
     chosen = np.arange(min(REFERENCE_ROWS, len(rows))) * len(rows) // min(REFERENCE_ROWS, len(rows))
     sample = rows[list(draft.fields.names)].iloc[chosen].reset_index(drop=True)
@@ -105,6 +109,12 @@ def prove(
         metrics = _metrics(reference, draft)
     manifest = draft.model_copy(update={"metrics": draft.metrics | metrics})
     return Proven(source, folder, manifest, reference)
+
+
+def _by_owner(sentence: str, source: Source) -> str:
+    """Loaders know a file by its name in a version, its owner by another."""
+    is_file_of_owner = source.path.is_file() and Path(source.label).suffix != ""
+    return sentence.replace(source.name, source.label) if is_file_of_owner else sentence
 
 
 def _reference(sample: pd.DataFrame, answers: Array, manifest: Manifest) -> pd.DataFrame:
@@ -129,11 +139,16 @@ def _target(truth: pd.Series[Any], manifest: Manifest) -> pd.Series[Any]:
         present = truth.dropna()
         return pd.Series(labels(present), index=present.index).reindex(truth.index)
     try:
-        return pd.to_numeric(truth).astype("float64")
+        numbers = pd.to_numeric(truth).astype("float64")
     except (ValueError, TypeError) as error:
         raise InvalidInput(
             f"The model answers with numbers, but the target {truth.name!r} holds others: {error}."
         ) from error
+    if np.isinf(numbers).any():
+        raise InvalidInput(
+            f"The target {truth.name!r} holds infinite values; leave those rows out or empty."
+        )
+    return numbers
 
 
 def _metrics(reference: pd.DataFrame, manifest: Manifest) -> dict[str, float]:

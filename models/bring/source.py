@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from models import files
 from models.onnx import MODEL_FILE as ONNX_FILE
 from models.sklearn import MODEL_FILE
 from models.tensorflow import MODEL_FOLDER
@@ -56,10 +57,12 @@ class Source:
 
         Raises:
             InvalidInput: It cannot be read.
+            ModelRefused: The folder holds a link, or something else than files and folders.
         """
         try:
             if self.path.is_dir():
-                shutil.copytree(self.path, folder / self.name)
+                files.listing(self.path.resolve())  # links are refused before one is followed
+                shutil.copytree(self.path, folder / self.name, symlinks=True)
             else:
                 shutil.copyfile(self.path, folder / self.name)
         except OSError as error:
@@ -99,7 +102,7 @@ def check_installed(framework: str, label: str) -> None:
         if importlib.util.find_spec(module) is None:
             raise ModelRefused(
                 f"{label} needs {module}, which is not installed: "
-                f"pip install 'switchyard[{framework}]'."
+                f"pip install -c constraints.txt -e '.[{framework}]'."
             )
 
 

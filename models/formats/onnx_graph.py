@@ -9,8 +9,9 @@ loading, so some operations run before anyone asks.
 So the file is parsed here, and onnxruntime gets a new one, written from what has been checked:
 every tensor in it holds its own numbers, and every operation is one of ONNX's own domains or of
 `CONTRIBUTED`. Functions that the file defines are replaced by their bodies before that, since of
-two operations of one name onnxruntime takes its own. What the parser does not know is dropped. (A
-graph may still compute for ever, or ask for all memory; no list of operations tells that.)
+two operations of one name onnxruntime takes its own; how much they become is counted first. What
+the parser does not know is dropped. (A graph may still compute for ever, or ask for all memory; no
+list of operations tells that.)
 
 Sources: the protocol buffers of ONNX (`onnx.proto`), onnxruntime's `docs/ContribOperators.md`.
 """
@@ -24,7 +25,7 @@ from typing import Any
 
 from switchyard.errors import ModelRefused
 
-__all__ = ["CONTRIBUTED", "DOMAINS", "MAX_BYTES", "read"]
+__all__ = ["CONTRIBUTED", "DOMAINS", "MAX_BYTES", "MAX_CALLS", "MAX_NODES", "read"]
 
 DOMAINS = frozenset({"", "ai.onnx.ml"})
 """Domains whose operations ONNX itself specifies; they touch no file, network or process."""
@@ -49,6 +50,12 @@ in the file, or in another file, to the driver of a device."""
 
 MAX_BYTES = 2**31 - 1
 """Largest protocol buffer; larger models need files beside them."""
+
+MAX_NODES = 200_000
+"""Most nodes of a graph once functions are replaced by their bodies."""
+
+MAX_CALLS = 50
+"""Most functions that may lie one inside the other."""
 
 
 def read(path: Path) -> Any:
@@ -102,6 +109,7 @@ def _inlined(model: Any, file: str) -> Any:
     """Returns a model without functions, their bodies in the places of their calls."""
     from onnx.inliner import inline_local_functions
 
+    _check_expansion(model, file)
     try:
         flat = inline_local_functions(model)
     except Exception as error:  # the inliner is C++ and has no errors of its own
@@ -115,6 +123,49 @@ def _inlined(model: Any, file: str) -> Any:
             "operations than its graph uses; export the model without functions."
         )
     return flat
+
+
+def _check_expansion(model: Any, file: str) -> None:
+    """Refuses functions whose bodies, each in the place of its calls, are far more than the file.
+
+    Ten calls in each of six functions, one inside the other, are a million nodes.
+    """
+    functions = {_called(body.domain, body.name, body.overload): body for body in model.functions}
+    if len(functions) < len(model.functions):
+        raise ModelRefused(f"{file} defines a function twice; export the model without functions.")
+    sizes: dict[str, tuple[int, int]] = {}
+
+    def measure(body: Any, above: int) -> tuple[int, int]:
+        """Returns how many nodes a body becomes, and how many calls lie one inside the other."""
+        if above > MAX_CALLS:
+            raise ModelRefused(
+                f"{file} defines functions that cannot be replaced by their bodies: they call "
+                f"themselves, or more than {MAX_CALLS} of them lie one inside the other."
+            )
+        nodes, calls = 0, 0
+        for part in _parts(body):
+            if part.DESCRIPTOR.name != "NodeProto":
+                continue
+            name = _called(part.domain, part.op_type, part.overload)
+            if name in functions and name not in sizes:
+                sizes[name] = measure(functions[name], above + 1)
+            inner, deeper = sizes.get(name, (1, -1))
+            nodes, calls = nodes + inner, max(calls, deeper + 1)
+        return nodes, calls
+
+    nodes, calls = measure(model.graph, 0)
+    if nodes > MAX_NODES or calls > MAX_CALLS:
+        raise ModelRefused(
+            f"{file} defines functions that become {nodes:,} nodes, {calls} calls one inside the "
+            f"other, and {MAX_NODES:,} nodes and {MAX_CALLS} calls are the most that is taken; "
+            "export the model without functions."
+        )
+
+
+def _called(domain: str, name: str, overload: str) -> str:
+    """Returns what the inliner compares of a function and of a call."""
+    domain = "" if domain == "ai.onnx" else domain
+    return f"{domain}:{name}:{overload}".rstrip(":")
 
 
 def _parts(message: Any) -> Iterator[Any]:

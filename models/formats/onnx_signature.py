@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from models.bring.answers import Label, choose
+from models.outputs import Label, choose
 from switchyard.errors import ModelRefused
 
 __all__ = ["Input", "classes", "cut", "inputs"]

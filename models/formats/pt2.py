@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from models.formats import pt2_program
+from models.formats.archive import check_stored
 from switchyard.errors import ModelRefused
 
 __all__ = ["load", "scan"]
@@ -113,17 +114,10 @@ def _members(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            names = [entry.filename for entry in entries]
-            if len(set(names)) != len(names):
-                raise ModelRefused(f"{path.name} holds a member twice.")
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise ModelRefused(
-                    f"{path.name} holds compressed members, which torch never writes."
-                )
-            total = sum(entry.file_size for entry in entries)
-            if len(entries) > MAX_MEMBERS or total > min(path.stat().st_size, MAX_BYTES):
-                raise ModelRefused(f"{path.name} claims to be larger than it may be.")
-            roots = {name.partition("/")[0] for name in names}
+            if len(entries) > MAX_MEMBERS or path.stat().st_size > MAX_BYTES:
+                raise ModelRefused(f"{path.name} is larger than it may be.")
+            check_stored(entries, path)
+            roots = {entry.filename.partition("/")[0] for entry in entries}
             if len(roots) != 1:
                 raise ModelRefused(
                     f"{path.name} is not a .pt2 file: its members have several roots."

@@ -141,7 +141,7 @@ def _check_target(target: str) -> None:
         return
     raise ModelRefused(
         f"The .pt2 file uses the operator {target[:80]!r}, which is not on the list of operators "
-        "that only compute (models/pt2_program.py)."
+        "that only compute (models/formats/pt2_program.py)."
     )
 
 

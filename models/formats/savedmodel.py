@@ -21,6 +21,7 @@ file, and models of TensorFlow 1, whose loader runs the main graph.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ MAX_BYTES = 2**31
 MAX_CONSTANT_ELEMENTS = 2**28
 
 _FILES = frozenset({"saved_model.pb", "fingerprint.pb", "variables/variables.index"})
-_SHARD = "variables/variables.data-"
+_SHARD = re.compile(r"variables/variables\.data-\d{5}-of-\d{5}")
 _OBJECTS = frozenset(
     {
         *("_generic_user_object", "signature_map"),
@@ -124,7 +125,9 @@ def _check_files(folder: Path) -> None:
         raise ModelRefused(f"There is no saved_model.pb in {folder}.")
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in _FILES and not name.startswith(_SHARD):
+        if path.is_symlink():
+            raise ModelRefused(f"The SavedModel holds a link, {name}, and must hold its own files.")
+        if path.is_file() and name not in _FILES and not _SHARD.fullmatch(name):
             raise ModelRefused(f"The SavedModel holds a file that inference does not need, {name}.")
 
 
@@ -181,7 +184,7 @@ def _check_node(node: Any, place: str, allowed: frozenset[str]) -> None:
     if node.op not in allowed:
         raise ModelRefused(
             f"The SavedModel uses the operation {node.op[:80]!r} in {place}, which is not on the "
-            "list of operations that only compute (ALLOWED in models/savedmodel.py)."
+            "list of operations that only compute (ALLOWED in models/formats/savedmodel.py)."
         )
     if node.op == "Const":
         size = math.prod(dim.size for dim in node.attr["value"].tensor.tensor_shape.dim)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from models.formats.archive import check_stored
 from switchyard.errors import ModelRefused
 
 __all__ = ["is_script", "weights"]
@@ -40,9 +41,10 @@ _LISTS: Final = frozenset({"build_boollist", "build_doublelist", "build_intlist"
 
 def is_script(path: Path) -> bool:
     """Returns whether a file is a TorchScript archive: one with a table of constants."""
-    return zipfile.is_zipfile(path) and any(
-        name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()
-    )
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def weights(path: Path) -> dict[str, Any]:
@@ -55,13 +57,17 @@ def weights(path: Path) -> dict[str, Any]:
         CPU tensors, named as `state_dict` of the module that was scripted or traced names them.
 
     Raises:
-        ModelRefused: The file is damaged, or holds more than modules, numbers and tensors.
+        ModelRefused: The file is damaged or compressed, or holds more than modules, numbers and
+            tensors.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             root = archive.namelist()[0].partition("/")[0]
+            program = f"{root}/code/"  # it is compressed, and not read
+            entries = [one for one in archive.infolist() if not one.filename.startswith(program)]
+            check_stored(entries, path)
             found = _Reader(archive, root).load()
-    except ModelRefused:
+    except (ModelRefused, MemoryError):
         raise
     except Exception as error:
         raise ModelRefused(

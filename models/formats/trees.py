@@ -21,36 +21,16 @@ __all__ = ["check"]
 Array = np.ndarray[Any, Any]
 
 
-def check(estimator: Any) -> None:
-    """Checks every tree inside a fitted estimator, however deep.
+def check(owner: Any) -> None:
+    """Checks the trees that an estimator holds itself: it knows how many columns they may read.
 
     Args:
-        estimator: What skops has loaded.
+        owner: Any part of what skops has loaded (see `models.formats.estimators`).
 
     Raises:
         ModelRefused: A tree points outside its own tables or at a column that its estimator does
             not take.
     """
-    seen: set[int] = set()
-    waiting = [estimator]
-    while waiting:
-        found = waiting.pop()
-        if id(found) in seen or isinstance(found, str | bytes | int | float | type(None)):
-            continue
-        seen.add(id(found))
-        if isinstance(found, dict):
-            waiting.extend(found.values())
-        elif isinstance(found, list | tuple | set):
-            waiting.extend(found)
-        elif isinstance(found, np.ndarray):
-            waiting.extend(found.flat if found.dtype == object else ())
-        else:
-            _check_owner(found)
-            waiting.extend(getattr(found, "__dict__", {}).values())
-
-
-def _check_owner(owner: Any) -> None:
-    """Checks the trees that an estimator holds itself: it knows how many columns they may read."""
     state = getattr(owner, "__dict__", {})
     if "tree_" in state:
         _check_tree(state["tree_"], state.get("n_features_in_"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from models import lock, store
 from models.registry import Tag
 from models.store import Version
-from switchyard.errors import Conflict
+from switchyard.errors import Conflict, NotFound
 from switchyard.plan import Plan
 from switchyard.state import Observed, State
 
-__all__ = ["Uses", "aliases_of", "delete", "details", "summary", "uses", "version"]
+__all__ = ["Uses", "aliases_of", "delete", "details", "listed", "summary", "uses", "version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def delete(tag: Tag, plan: Plan | None, state: State) -> None:
 
 @contextmanager
 def _unneeded(tag: Tag, plan: Plan | None, state: State) -> Iterator[None]:
-    """Keeps aliases and candidates as they are while a version is deleted."""
+    """Keeps aliases and candidates as they are until nobody finds the version any more."""
     with state.turn() as observed:
         needed = uses(tag, plan, observed)
         if needed.aliases:
@@ -117,13 +117,36 @@ def aliases_of(tag: Tag, known: Mapping[tuple[str, str], str]) -> tuple[str, ...
     )
 
 
+def listed(
+    versions: Iterable[Version], say: Callable[[Version], dict[str, Any]]
+) -> list[tuple[Version, dict[str, Any]]]:
+    """Returns what is said of each version; one that is deleted meanwhile is left out.
+
+    Args:
+        versions: Versions of the store.
+        say: `summary` or `details` of one.
+    """
+    found = []
+    for version in versions:
+        try:
+            found.append((version, say(version)))
+        except NotFound:
+            continue
+    return found
+
+
 def summary(version: Version, known: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     """Returns what a list says of a version, as JSON takes it.
 
     Args:
         version: The version.
         known: The aliases in force, from `models.lock`.
+
+    Raises:
+        NotFound: The version is deleted meanwhile.
     """
+    with _found(version):
+        size = version.size_bytes
     return {
         "name": version.name,
         "version": version.version,
@@ -132,7 +155,7 @@ def summary(version: Version, known: Mapping[tuple[str, str], str]) -> dict[str,
         "task": version.manifest.task,
         "metrics": version.manifest.metrics,
         "created": version.created.isoformat(),
-        "size_bytes": version.size_bytes,
+        "size_bytes": size,
     }
 
 
@@ -143,15 +166,34 @@ def details(version: Version, plan: Plan | None, observed: Observed) -> dict[str
         version: The version.
         plan: The plan, None where there is none.
         observed: What the state database holds.
+
+    Raises:
+        NotFound: The version is deleted meanwhile.
     """
     needed = uses(Tag(version.name, version.version), plan, observed)
+    with _found(version):
+        size, digest = version.size_bytes, version.digest
     return {
         "name": version.name,
         "version": version.version,
         "aliases": list(needed.aliases),
         "serves": {"variants": list(needed.variants), "workers": list(needed.workers)},
-        "digest": version.digest,
+        "digest": digest,
         "path": str(version.path),
-        "size_bytes": version.size_bytes,
+        "size_bytes": size,
         "manifest": version.manifest.model_dump(mode="json"),
     }
+
+
+@contextmanager
+def _found(version: Version) -> Iterator[None]:
+    """Reads files of a version that may be deleted meanwhile.
+
+    Raises:
+        NotFound: It was, whatever was read of it.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound(f"{version.name}:{version.version} was deleted meanwhile.") from error
+    store.path(version.name, version.version)

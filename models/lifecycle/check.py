@@ -20,18 +20,16 @@ import argparse
 import json
 import math
 import os
-import resource
 import signal
 import statistics
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from models import files, runtime, store
+from models import files, memory, runtime, store
 from models.columns import Columns
 from models.manifest import Manifest
 from switchyard.errors import ModelRefused, SwitchyardError
@@ -132,14 +130,7 @@ def _rows(name: str, version: str, manifest: Manifest) -> tuple[pd.DataFrame, Co
         frame = store.reference(name, version)
         stored = _stored(frame, manifest)
         columns = Columns.from_frame(manifest.fields, frame)
-    except (
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        ArrowException,
-    ) as error:
+    except (*_MISFITS, ArrowException) as error:
         raise ModelRefused(
             f"The reference rows of {tag} do not fit its manifest "
             f"({type(error).__name__}: {error}); store the model once more."
@@ -186,7 +177,8 @@ def main() -> None:
     parser.add_argument("seconds", nargs="?", type=float, default=120.0)
     arguments = parser.parse_args()
     signal.alarm(max(1, math.ceil(arguments.seconds)))
-    _give_way()
+    os.nice(NICE)
+    memory.bound()
     with _own_output() as output:
 
         def say(**fields: Any) -> None:
@@ -208,33 +200,6 @@ def _own_output() -> IO[str]:
     own = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(own, "w")
-
-
-def _give_way() -> None:
-    """Lets servers go first, and takes no memory that is not free now."""
-    os.nice(NICE)
-    free = _free_memory()
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if soft == resource.RLIM_INFINITY or free < soft:
-        resource.setrlimit(resource.RLIMIT_DATA, (free, hard))
-    # If memory runs out all the same, the kernel ends this process and not a server.
-    Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _free_memory() -> int:
-    """Returns the bytes that are free on this machine, and in this container if it has a limit."""
-    free = _figures(Path("/proc/meminfo"))["MemAvailable:"] * 1024
-    group = Path("/sys/fs/cgroup")
-    limit = group / "memory.max"  # cgroup v2, seen from within a container
-    if limit.is_file() and (most := limit.read_text().strip()) != "max":
-        free = min(free, int(most) - _figures(group / "memory.stat")["anon"])
-    return max(free, 0)
-
-
-def _figures(path: Path) -> dict[str, int]:
-    """Reads a file of lines that are a word and a number."""
-    lines = (line.split() for line in path.read_text().splitlines())
-    return {words[0]: int(words[1]) for words in lines}
 
 
 if __name__ == "__main__":

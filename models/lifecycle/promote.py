@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from models import lock, registry, store
 from models.lifecycle import fit
 from models.lifecycle.gates import Facts, Verdict, judge
-from models.lifecycle.swap import Limits, Move, Places, Progress, swap
+from models.lifecycle.swap import Move, Places, Progress, stay, swap
 from models.lifecycle.verify import Report, verify
 from models.manifest import Manifest
 from models.registry import Tag
-from switchyard.errors import GateNotPassed, ModelRefused, NotFound, Problem, PromotionRefused
+from switchyard.errors import (
+    GateNotPassed,
+    ModelRefused,
+    NotFound,
+    NotReady,
+    Problem,
+    PromotionRefused,
+)
 from switchyard.gates import VERIFIED, Rule
 from switchyard.plan import Plan
 from switchyard.state import State
 
-__all__ = ["Moved", "move", "promote"]
+__all__ = ["Moved", "move", "moved", "promote", "recorded", "running"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,8 @@ class Moved:
         overruled: What spoke against it and was overruled by force.
         hosts: Workers of hosts that have the version loaded.
         routers: Workers of the router that send requests to it.
-        behind: Workers of the router that did not follow in time.
+        behind: Workers that did not follow in time.
+        failed: Workers of hosts that cannot load the version, each with the reason, in sentences.
         skipped: Deleted versions that a rollback went past.
     """
 
@@ -50,7 +62,13 @@ class Moved:
     hosts: tuple[str, ...] = ()
     routers: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether every worker of a running serve is known to follow."""
+        return not self.behind and not self.failed
 
 
 def promote(
@@ -64,13 +82,13 @@ def promote(
     alias: str = "production",
     force: bool = False,
     progress: Progress = lambda words: None,
-    limits: Limits | None = None,
 ) -> Moved:
     """Moves an alias to a version, and returns when every worker of a running serve has followed.
 
     The version must fit the endpoints of the plan that name the alias, load in a clean process,
     pass the endpoints' gates, and be loaded by every host that serves the alias. A refusal is
-    recorded in the history.
+    recorded in the history. Where the alias stands for the version already, nothing changes and
+    nothing is checked, but the workers are waited for and reported all the same.
 
     Args:
         model: Name of the model.
@@ -79,26 +97,28 @@ def promote(
         state: The state database.
         who: Who promotes it.
         why: The reason.
-        alias: The alias; a new one is made.
+        alias: The alias; a new one is made. Its name is none of the model's versions.
         force: Whether gates that are not passed are overruled, which the history keeps. A version
             that does not fit or does not load is refused all the same.
         progress: Hears of each step.
-        limits: How long the swap may take.
 
     Raises:
         NotFound: No such version.
-        InvalidInput: A name breaks the rule for names.
+        InvalidInput: A name breaks the rule for names, or the alias is named like a version.
         GateNotPassed: A gate is not passed; `details` has all of them.
         PromotionRefused: The version does not fit or load, or a host did not load it.
         Conflict: Somebody else moved the alias meanwhile.
+        NotReady: The state database does not answer, before the alias has moved.
     """
-    store.check_word("alias", alias)
+    registry.check_alias(model, alias)
     known = lock.aliases(state)
     tag = registry.find(f"{model}:{version}", known)
     before = known.get((model, alias))
     if before == tag.version:
-        return Moved(model, alias, before, before, changed=False, action="promote")
-    try:
+        framework = store.manifest(model, before).framework
+        same = Move(model, alias, before, before, framework, who, why, "promote")
+        return moved(same, stay(state, same, progress))
+    with recorded(state, alias, tag, who):
         manifest = _fitting(plan, tag, alias, known)
         progress(f"checking {tag} in a clean process")
         report = running(tag)
@@ -107,16 +127,24 @@ def promote(
         change = Move(
             model, alias, before, tag.version, manifest.framework, who, why, "promote", overruled
         )
-        places = move(change, plan, state, progress, limits)
-    except PromotionRefused as error:
-        state.record_refusal(model, alias, tag.version, who, error.message)
-        raise
+        places = move(change, plan, state, progress)
     return moved(change, places, tuple(verdicts))
 
 
-def move(
-    change: Move, plan: Plan, state: State, progress: Progress, limits: Limits | None
-) -> Places:
+@contextmanager
+def recorded(state: State, alias: str, tag: Tag, who: str) -> Iterator[None]:
+    """Records in the history why a version was refused; the refusal goes on to the caller."""
+    try:
+        yield
+    except PromotionRefused as refusal:
+        try:
+            state.record_refusal(tag.name, alias, tag.version, who, refusal.message)
+        except NotReady as error:
+            logger.warning("%s The history does not have the refusal.", error.message)
+        raise
+
+
+def move(change: Move, plan: Plan, state: State, progress: Progress) -> Places:
     """Moves an alias as `models.lifecycle.swap.swap` does, if the version fits at that very moment.
 
     Raises:
@@ -130,23 +158,24 @@ def move(
             raise PromotionRefused(f"{tag} was deleted meanwhile.")
         _fitting(plan, tag, change.alias, known)
 
-    return swap(state, change, check, progress, limits)
+    return swap(state, change, check, progress)
 
 
 def moved(change: Move, places: Places, verdicts: tuple[Verdict, ...] = ()) -> Moved:
-    """Returns what has become of a move that was done."""
+    """Returns what has become of a move, given who follows it."""
     return Moved(
         model=change.model,
         alias=change.alias,
         before=change.before,
         version=change.version,
-        changed=True,
+        changed=change.before != change.version,
         action=change.action,
         verdicts=verdicts,
         overruled=change.overruled,
         hosts=places.hosts,
         routers=places.routers,
         behind=places.behind,
+        failed=places.failed,
     )
 
 
@@ -166,14 +195,14 @@ def _fitting(plan: Plan, tag: Tag, alias: str, known: Mapping[tuple[str, str], s
     """Returns the manifest of a version that may answer where the plan names the alias.
 
     Raises:
-        PromotionRefused: It does not fit.
+        PromotionRefused: It does not fit, or a variant beside it has no version to compare with.
     """
     ref = f"{tag.name}:{alias}"
     before = _replaced(tag.name, known.get((tag.name, alias)))
     try:
         manifest = store.manifest(tag.name, tag.version)
         misfit = fit.misfit(plan, ref, manifest, known)
-    except ModelRefused as error:
+    except (ModelRefused, NotFound) as error:
         raise PromotionRefused(error.message) from error
     if before is not None and fit.endpoints(plan, ref) and before.framework != manifest.framework:
         raise PromotionRefused(

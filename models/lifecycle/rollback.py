@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from models import lock, store
-from models.lifecycle.promote import Moved, move, moved, running
-from models.lifecycle.swap import Limits, Move, Progress
+from models.lifecycle.promote import Moved, move, moved, recorded, running
+from models.lifecycle.swap import Move, Progress
 from models.registry import Tag
-from switchyard.errors import Conflict, NotFound, PromotionRefused
+from switchyard.errors import Conflict, NotFound
 from switchyard.plan import Plan
 from switchyard.records import AliasChange
 from switchyard.state import State
@@ -48,8 +48,8 @@ def rollback(
     who: str,
     why: str,
     alias: str = "production",
+    expected: str | None = None,
     progress: Progress = lambda words: None,
-    limits: Limits | None = None,
 ) -> Moved:
     """Moves an alias back to the version before, and returns when every worker has followed.
 
@@ -63,8 +63,8 @@ def rollback(
         who: Who rolls it back.
         why: The reason.
         alias: The alias.
+        expected: Version that the alias must stand for still; without it, whatever it stands for.
         progress: Hears of each step.
-        limits: How long the swap may take.
 
     Raises:
         NotFound: The model has no such alias.
@@ -76,16 +76,18 @@ def rollback(
         raise NotFound(
             f"Model {model!r} has no alias {alias!r}; `switchyard models list` shows all."
         )
+    if expected is not None and before != expected:
+        raise Conflict(
+            f"The alias {model}:{alias} is at {before}, not at {expected}: somebody moved it; "
+            "look and try again."
+        )
     tag, skipped = _earlier(model, alias, before, state)
-    try:
+    with recorded(state, alias, tag, who):
         progress(f"checking {tag} in a clean process")
         running(tag)
         framework = store.manifest(model, tag.version).framework
         change = Move(model, alias, before, tag.version, framework, who, why, "rollback")
-        places = move(change, plan, state, progress, limits)
-    except PromotionRefused as error:
-        state.record_refusal(model, alias, tag.version, who, error.message)
-        raise
+        places = move(change, plan, state, progress)
     return replace(moved(change, places), skipped=skipped)
 
 

@@ -8,18 +8,21 @@ nothing has changed, after it everything follows by itself.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from models import lock
-from switchyard.errors import PromotionRefused
+from switchyard.errors import NotReady, PromotionRefused
 from switchyard.plan import Framework
 from switchyard.records import ROUTER
 from switchyard.state import Observed, State, Worker
 
-__all__ = ["Limits", "Move", "Places", "Progress", "swap"]
+__all__ = ["Limits", "Move", "Places", "Progress", "stay", "swap"]
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.1
 
@@ -36,7 +39,7 @@ class Limits:
 
     Attributes:
         load: Seconds for all hosts to load and warm up the version.
-        follow: Seconds for all routers to follow the alias.
+        follow: Seconds for all workers to follow the alias.
         candidate: Seconds after which hosts forget the version if this process dies.
     """
 
@@ -84,17 +87,19 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Which workers have followed a move; each by its service and its place.
+    """Which workers follow an alias; each by its service and its place.
 
     Attributes:
         hosts: Workers of hosts that have the version loaded.
         routers: Workers of the router that send requests to it, and none to the one before.
-        behind: Workers of the router that did not follow in time.
+        behind: Workers that have not followed in time.
+        failed: Workers of hosts that cannot load it, each with the reason, in sentences.
     """
 
     hosts: tuple[str, ...] = ()
     routers: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 def swap(
@@ -110,16 +115,18 @@ def swap(
         limits: How long it may take.
 
     Returns:
-        Who has followed.
+        Who has followed. A state database that stops answering once the alias has moved is asked
+        again until the time is up; who has not been seen to follow by then counts as behind.
 
     Raises:
         PromotionRefused: A host cannot load the version, or did not in time.
         Conflict: Somebody else moved the alias meanwhile.
+        NotReady: The state database does not answer, before the alias has moved.
     """
     limits = limits or Limits()
     candidate = state.propose(move.model, move.alias, move.version, move.who, limits.candidate)
     try:
-        hosts = _until_loaded(state, move, candidate, progress, limits)
+        seen = _until_loaded(state, move, candidate, progress, limits)
         lock.adopt(state)
         state.set_alias(
             move.model,
@@ -133,25 +140,50 @@ def swap(
             check=check,
         )
     finally:
+        _withdraw(state, candidate)
+    aliases = {**seen.aliases, (move.model, move.alias): move.version}
+    return _until_followed(state, move, replace(seen, aliases=aliases), progress, limits)
+
+
+def stay(state: State, move: Move, progress: Progress, limits: Limits | None = None) -> Places:
+    """Waits until all that serve an alias follow it where it is already.
+
+    Args:
+        state: The state database.
+        move: A move from a version to the same one.
+        progress: Hears of each step.
+        limits: How long it may take.
+
+    Returns:
+        Who follows.
+
+    Raises:
+        NotReady: The state database does not answer.
+    """
+    return _until_followed(state, move, state.observe(), progress, limits or Limits())
+
+
+def _withdraw(state: State, candidate: str) -> None:
+    """Takes a candidate back; how the move went must be heard even if this does not work."""
+    try:
         state.withdraw(candidate)
-    return _until_followed(state, move, hosts, progress, limits)
+    except NotReady as error:
+        logger.warning("%s What was proposed is forgotten when its time is up.", error.message)
 
 
 def _until_loaded(
     state: State, move: Move, candidate: str, progress: Progress, limits: Limits
-) -> tuple[str, ...]:
-    """Waits for the hosts and returns them; those that come or go meanwhile are seen."""
+) -> Observed:
+    """Waits for the hosts, those that come or go meanwhile too; returns what was seen last."""
     started = renewed = time.monotonic()
     while True:
-        concerned = _concerned(state.observe(), move.framework, move)
-        for worker in concerned:
-            if move.tag in worker.failed:
-                raise PromotionRefused(
-                    f"{worker.title} cannot load {move.tag}: {worker.failed[move.tag]}"
-                )
+        seen = state.observe()
+        concerned = _concerned(seen, move.framework, move)
+        if failed := _failed(concerned, move.tag):
+            raise PromotionRefused(failed[0])
         waiting = [worker for worker in concerned if move.tag not in worker.holds]
         if not waiting:
-            return tuple(worker.title for worker in concerned)
+            return seen
         now = time.monotonic()
         if now - started > limits.load:
             raise PromotionRefused(
@@ -167,30 +199,66 @@ def _until_loaded(
 
 
 def _until_followed(
-    state: State, move: Move, hosts: tuple[str, ...], progress: Progress, limits: Limits
+    state: State, move: Move, seen: Observed, progress: Progress, limits: Limits
 ) -> Places:
-    """Waits for the routers; the move is done, so that what they lack is only reported."""
+    """Waits for all workers; the alias is where it should be, so what they lack is only reported.
+
+    Args:
+        state: The state database.
+        move: The move.
+        seen: What was seen last; it counts for as long as the database does not answer.
+        progress: Hears of each step.
+        limits: How long it may take.
+    """
     started = time.monotonic()
     while True:
-        observed = state.observe()
-        routers = _concerned(observed, ROUTER, move)
-        behind = [router for router in routers if not _followed(router, move, observed)]
-        moved_on = observed.aliases.get((move.model, move.alias)) != move.version
-        if not behind or moved_on or time.monotonic() - started > limits.follow:
-            followed = tuple(router.title for router in routers if router not in behind)
-            return Places(hosts, followed, tuple(router.title for router in behind))
-        progress(f"followed by {len(routers) - len(behind)} of {len(routers)} routers")
+        trouble = None
+        try:
+            seen = state.observe()
+        except NotReady as error:
+            trouble = error.message
+        places = _places(seen, move)
+        moved_on = lock.effective(seen.aliases).get((move.model, move.alias)) != move.version
+        late = time.monotonic() - started > limits.follow
+        if places.failed or not places.behind or moved_on or late:
+            return places
+        there = len(places.hosts) + len(places.routers)
+        progress(trouble or f"followed by {there} of {there + len(places.behind)} workers")
         time.sleep(POLL_SECONDS)
+
+
+def _places(seen: Observed, move: Move) -> Places:
+    """Returns who follows an alias that is at a move's version."""
+    hosts = _concerned(seen, move.framework, move)
+    routers = _concerned(seen, ROUTER, move)
+    following = [router for router in routers if _followed(router, move, seen)]
+    loading = [host for host in hosts if move.tag not in {*host.holds, *host.failed}]
+    return Places(
+        hosts=_titles(host for host in hosts if move.tag in host.holds),
+        routers=_titles(following),
+        behind=_titles([*loading, *(router for router in routers if router not in following)]),
+        failed=_failed(hosts, move.tag),
+    )
 
 
 def _concerned(observed: Observed, service: str, move: Move) -> list[Worker]:
     return [w for w in observed.workers if w.service == service and move.ref in w.refs]
 
 
+def _titles(workers: Iterable[Worker]) -> tuple[str, ...]:
+    return tuple(worker.title for worker in workers)
+
+
+def _failed(hosts: Iterable[Worker], tag: str) -> tuple[str, ...]:
+    """Returns which hosts cannot load a version, and why."""
+    broken = (host for host in hosts if tag in host.failed)
+    return tuple(f"{host.title} cannot load {tag}: {host.failed[tag]}" for host in broken)
+
+
 def _followed(router: Worker, move: Move, observed: Observed) -> bool:
     """Whether a router sends to the new version, and to the old one only for another reference."""
     others = (ref.partition(":")[::2] for ref in router.refs if ref != move.ref)
-    needed = {
+    needed = {move.version} | {
         observed.aliases.get((name, word), word) for name, word in others if name == move.model
     }
     gone = move.before in needed or f"{move.model}:{move.before}" not in router.holds

@@ -5,20 +5,22 @@
     PUT  /admin/v1/models/{m}/aliases/{alias}    {"version", "reason"?, "force"?}
     POST /admin/v1/models/{m}/rollback           {"alias"?, "reason"?}
 
-The two that move an alias answer when every worker has followed, which takes seconds.
+The two that move an alias answer when every worker has followed, which takes seconds; each worker
+of the router does one of them at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from models import lock, store
 from models.lifecycle import catalog
@@ -42,6 +44,16 @@ T = TypeVar("T")
 Body = TypeVar("Body", bound=BaseModel)
 
 
+def _plain(text: str) -> str:
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("it holds a control character; write it on one line")
+    return text
+
+
+Reason = Annotated[str, AfterValidator(_plain)]
+"""Text for the history: one line, which all databases store and all terminals show as it is."""
+
+
 class AliasBody(BaseModel):
     """Body of `PUT /admin/v1/models/{m}/aliases/{alias}`.
 
@@ -54,7 +66,7 @@ class AliasBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     version: str
-    reason: str = ""
+    reason: Reason = ""
     force: bool = False
 
 
@@ -69,7 +81,7 @@ class RollbackBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     alias: str = "production"
-    reason: str = ""
+    reason: Reason = ""
 
 
 class ModelRoutes:
@@ -85,6 +97,7 @@ class ModelRoutes:
         self._plan = plan
         self._state = state
         self._gate = gate
+        self._moving = threading.Lock()
 
     def route(self, scope: Scope) -> Handler | None:
         """Returns the handler of a request, None if its path is not one of these routes'."""
@@ -124,12 +137,28 @@ class ModelRoutes:
             case [name, "aliases", alias] if name and alias:
                 _take(method, "PUT", path)
                 asked = self._asked(AliasBody, body)
-                return lambda: self._promote(name, alias, asked)
+                return self._alone(lambda: self._promote(name, alias, asked))
             case [name, "rollback"] if name:
                 _take(method, "POST", path)
                 wanted = self._asked(RollbackBody, body or b"{}")
-                return lambda: self._rollback(name, wanted)
+                return self._alone(lambda: self._rollback(name, wanted))
         raise NotFound(f"There is nothing at {path}; /docs.json lists the routes.")
+
+    def _alone(self, work: Callable[[], T]) -> Callable[[], T]:
+        """Wraps what moves an alias: while another one is moved here, it is refused at once."""
+
+        def run() -> T:
+            if not self._moving.acquire(blocking=False):
+                raise Conflict(
+                    "Another promotion or rollback is going on in this server; "
+                    "try again when it has ended."
+                )
+            try:
+                return work()
+            finally:
+                self._moving.release()
+
+        return run
 
     def _asked(self, kind: type[Body], body: bytes) -> Body:
         """Reads the body of a route that changes something."""
@@ -147,7 +176,8 @@ class ModelRoutes:
 
     def _list(self) -> list[dict[str, Any]]:
         known = lock.aliases(self._state)
-        return [catalog.summary(version, known) for version in store.versions()]
+        found = catalog.listed(store.versions(), lambda version: catalog.summary(version, known))
+        return [row for _, row in found]
 
     def _show(self, name: str) -> dict[str, Any]:
         versions = store.versions(store.check_word("model name", name))
@@ -155,12 +185,15 @@ class ModelRoutes:
             raise NotFound(f"There is no model {name!r} in the store; {PREFIX} lists all.")
         observed = self._state.observe()
         known = lock.effective(observed.aliases)
+        found = catalog.listed(
+            versions, lambda version: catalog.details(version, self._plan, observed)
+        )
         return {
             "name": name,
             "aliases": {
                 alias: version for (model, alias), version in known.items() if model == name
             },
-            "versions": [catalog.details(version, self._plan, observed) for version in versions],
+            "versions": [about for _, about in found],
             "history": [asdict(change) for change in self._state.alias_history(name)],
         }
 
@@ -209,6 +242,10 @@ async def _in_thread(work: Callable[[], T]) -> T:
             future.set_result(work())
         except Exception as error:
             future.set_exception(error)
+        except BaseException as error:  # such as SystemExit, which would end the event loop, too
+            ended = RuntimeError(f"the work was ended by {type(error).__name__}")
+            ended.__cause__ = error
+            future.set_exception(ended)
 
     threading.Thread(target=run, name="admin", daemon=True).start()
     return await asyncio.wrap_future(future)

@@ -154,8 +154,22 @@ def test_once_more_changes_nothing(run, registry: Registry) -> None:
     said = run("models", "promote", "m", version)
     assert (said.returncode, said.stdout) == (
         0,
-        f"m:production is {version} already; nothing has changed.\n",
+        f"m:production is {version} already; nothing has changed.\n"
+        "No running server follows it here; the next start does.\n",
     )
+    with Serve(registry.state):
+        said = run("models", "promote", "m", version)
+    assert said.returncode == 0
+    assert "Answered with by: router here:2." in said.stdout
+
+
+def test_once_more_says_who_cannot_load_it(run, registry: Registry) -> None:
+    version = registry.first(metrics={"auc": 0.7})
+    with Serve(registry.state, failing={f"m:{version}": "no memory left"}):
+        said = run("models", "promote", "m", version)
+    assert said.returncode == 1
+    assert f"sklearn here:1 cannot load m:{version}: no memory left" in said.stderr
+    assert "No running server" not in said.stdout
 
 
 def test_force_and_the_rollback_of_the_endpoint(run, registry: Registry) -> None:

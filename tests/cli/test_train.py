@@ -57,14 +57,14 @@ def test_a_framework_that_is_not_installed_is_refused_by_name(monkeypatch):
     without(monkeypatch, "torch")
     result = invoke("digits", "--framework", "torch")
     assert result.exit_code == 2
-    assert "pip install 'switchyard[torch]'" in sentence(result)
+    assert "pip install -c constraints.txt -e '.[torch]'" in sentence(result)
 
 
 def test_without_sklearn_there_is_no_training(monkeypatch):
     without(monkeypatch, "sklearn")
     result = invoke("digits")
     assert result.exit_code == 2
-    assert "pip install 'switchyard[sklearn]'" in sentence(result)
+    assert "pip install -c constraints.txt -e '.[sklearn]'" in sentence(result)
 
 
 def test_default_is_every_example_in_every_installed_framework(monkeypatch):

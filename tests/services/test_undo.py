@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lifecycle import Registry, open_registry, plan_of
 
 from services import revisions
-from services.undo import Undone, in_force, undo
+from services.undo import Undone, kept, undo
 from switchyard.errors import Conflict, NotFound
 from switchyard.records import Revision, iso, utc_now
 
@@ -74,6 +74,20 @@ def test_another_endpoints_alias_is_left_alone(registry: Registry) -> None:
         back(registry, plan=plan_of("m:production", "m:staging"))
 
 
+def test_what_somebody_promotes_meanwhile_is_not_taken_back(registry, monkeypatch) -> None:
+    promoted(registry, "m")
+    look, theirs = registry.state.revisions, []
+
+    def meanwhile(endpoint: str) -> list[Revision]:
+        theirs.append(promoted(registry, "m"))
+        return look(endpoint)
+
+    monkeypatch.setattr(registry.state, "revisions", meanwhile)
+    with pytest.raises(Conflict, match="somebody moved it"):
+        back(registry)
+    assert [registry.state.alias("m", "production")] == theirs
+
+
 def test_changes_are_taken_back_one_after_the_other(registry: Registry) -> None:
     before = registry.state.aliases()
     promoted(registry, "m")
@@ -101,7 +115,7 @@ def test_changes_are_taken_back_one_after_the_other(registry: Registry) -> None:
 
 
 @given(st.lists(st.booleans(), max_size=30))
-def test_what_is_in_force_is_a_stack(steps: list[bool]) -> None:
+def test_what_is_kept_is_a_stack(steps: list[bool]) -> None:
     """True is a change, False takes the last one back."""
     machine: list[Revision] = []
     made: list[Revision] = []
@@ -113,4 +127,4 @@ def test_what_is_in_force_is_a_stack(steps: list[bool]) -> None:
         elif len(machine) > 1:
             machine.pop()
             made.append(replace(machine[-1], number=number, restores=machine[-1].number))
-    assert in_force(made) == machine
+    assert kept(made) == machine

@@ -167,7 +167,7 @@ def test_a_model_that_raises_on_the_sample(refused, weights, numbers, churn) -> 
     sentence = refused(ModelFailed, "m", weights, numbers, **MLP)  # four columns for three inputs
     assert "cannot answer the sample (RuntimeError" in sentence
     words = refused(InvalidInput, "m", weights, churn[1], **MLP)
-    assert "takes an input 'rows', which the sample lacks" in words
+    assert "takes one input, 'rows', but the sample's column 'plan' holds no numbers" in words
     assert "--transform" in words
 
 
@@ -250,6 +250,27 @@ def test_an_alias_that_cannot_be_set(refused, house, churn, plan, monkeypatch) -
 
     monkeypatch.setattr(State, "set_alias", taken)
     assert refused(Conflict, "churn", *churn) == "somebody was faster"
+
+
+def test_an_alias_that_somebody_sets_meanwhile_is_left_there(house, churn, monkeypatch) -> None:
+    create = store.create
+
+    def meanwhile(*arguments: Any) -> str:
+        version = create(*arguments)
+        house.state.set_alias("churn", "production", "theirs", "bob", "")
+        return version
+
+    monkeypatch.setattr(store, "create", meanwhile)
+    with pytest.raises(Conflict, match="is at theirs, not at no version"):
+        house.add("churn", *churn)
+    assert house.state.aliases() == {("churn", "production"): "theirs"}
+    assert (store.versions("churn"), house.plan.exists()) == ([], False)
+
+
+def test_an_alias_that_is_named_like_a_version(refused, house, churn) -> None:
+    version = house.add("churn", *churn).tag.version
+    sentence = refused(InvalidInput, "churn", *churn, alias=version)
+    assert f"'{version}' is a version of model 'churn', so no alias can be called that" in sentence
 
 
 # What goes right.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.bring.answers import Answers, choose, labels, of_output
+from models.bring.answers import Answers, check_order, labels, of_output
 from switchyard.errors import InvalidInput, ModelRefused
 
 SURE = np.array([[0.9, 0.1], [0.2, 0.8]])
@@ -86,12 +86,16 @@ def test_probabilities_are_never_taken_for_logits(scores: list[float], rows: int
     assert of_output(chances + 1).output == "logits"
 
 
-def test_one_of_several_outputs() -> None:
-    assert choose(("only",), None) == choose(("only",), "only") == "only"
-    assert choose(("a", "b"), "b") == "b"
-    with pytest.raises(ModelRefused, match=r"has 2 outputs \(a, b\).*--output-name"):
-        choose(("b", "a"), None)
-    with pytest.raises(ModelRefused, match="has no output 'c'; it has a, b"):
-        choose(("a", "b"), "c")
-    with pytest.raises(ModelRefused, match="has no output 'c'; it has only"):
-        choose(("only",), "c")
+@given(st.permutations([0, 1, 2]))
+def test_own_classes_are_taken_in_their_own_order_alone(named: list[int]) -> None:
+    if named == [0, 1, 2]:
+        check_order(named, (0, 1, 2))
+    else:
+        with pytest.raises(InvalidInput, match="in the order 0, 1, 2"):
+            check_order(named, (0, 1, 2))
+
+
+def test_other_names_for_classes_are_no_other_order() -> None:
+    check_order(["a", "b"], (0, 1))
+    check_order(["a", "b"], None)
+    check_order(None, (0, 1))

@@ -3,8 +3,10 @@
 import json
 import os
 import pickle
+import select
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 import skops.io
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from models import sklearn
@@ -51,6 +54,17 @@ def refusal(job: Job, **options: Any) -> str:
     return caught.value.message
 
 
+def ends(pid: int) -> bool:
+    """Whether a process that was killed is gone, or soon will be."""
+    try:
+        gone = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    readable, _, _ = select.select([gone], [], [], 10)
+    os.close(gone)
+    return bool(readable)
+
+
 # The process may do what it wants: one sentence comes of it.
 
 
@@ -73,7 +87,46 @@ def test_a_process_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> No
     sentence = refusal(job("pickle", tmp_path / "m.joblib", tmp_path / "made"), seconds=8)
     assert sentence == "m.joblib was not converted within 8 seconds; the process was ended."
     pid = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert ends(pid)
+
+
+def test_a_process_is_not_waited_for_longer_than_it_runs(tmp_path: Path) -> None:
+    """What it leaves behind holds its standard error, and ends with it."""
+    script = f"sleep 600 & echo $! > {tmp_path / 'pid'}"
+    joblib.dump(Runs(os.system, script), tmp_path / "m.joblib")
+    sentence = refusal(job("pickle", tmp_path / "m.joblib", tmp_path / "made"), seconds=60)
+    assert sentence == "m.joblib holds a int, which is no scikit-learn estimator."
+    pid = int((tmp_path / "pid").read_text())
+    assert ends(pid)
+
+
+def test_a_process_imports_nothing_out_of_the_folder_it_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "skops.py").write_text("raise SystemExit('mine')")
+    rows = np.arange(40.0).reshape(20, 2)
+    joblib.dump(LogisticRegression().fit(rows, np.arange(20) % 2), tmp_path / "m.joblib")
+    monkeypatch.chdir(tmp_path)
+    assert convert.convert(job("pickle", tmp_path / "m.joblib", tmp_path / "made")) == ()
+
+
+def test_a_process_is_bound_to_the_memory_that_is_free(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, resource;"
+        f"pathlib.Path({str(tmp_path / 'bound')!r}).write_text("
+        "str(resource.getrlimit(resource.RLIMIT_DATA)[0]))"
+    )
+    joblib.dump(Runs(exec, code), tmp_path / "m.joblib")
+    refusal(job("pickle", tmp_path / "m.joblib", tmp_path / "made"))
+    bound = int((tmp_path / "bound").read_text())
+    assert 0 < bound <= psutil.virtual_memory().total
+
+
+def test_too_much_memory_is_one_sentence(tmp_path: Path) -> None:
+    code = "b'x' * (1 << 60)"
+    joblib.dump(Runs(eval, code), tmp_path / "m.joblib")
+    sentence = refusal(job("pickle", tmp_path / "m.joblib", tmp_path / "made"))
+    assert sentence == "m.joblib takes more memory to convert than is free on this machine."
 
 
 def test_what_a_file_prints_is_not_taken_for_the_answer(tmp_path: Path) -> None:
@@ -86,7 +139,13 @@ def test_what_a_file_prints_is_not_taken_for_the_answer(tmp_path: Path) -> None:
 def test_a_file_that_is_no_pickle(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.pkl").write_bytes(content)
     sentence = refusal(job("pickle", tmp_path / "m.pkl", tmp_path / "made"))
-    assert sentence.startswith("m.pkl cannot be converted (")
+    assert sentence.startswith("m.pkl is no pickle that can be read: it is damaged, cut off or")
+
+
+def test_what_a_pickle_does_is_not_blamed_on_its_form(tmp_path: Path) -> None:
+    joblib.dump(Runs(exec, "raise ValueError('mine')"), tmp_path / "m.pkl")
+    sentence = refusal(job("pickle", tmp_path / "m.pkl", tmp_path / "made"))
+    assert sentence == "m.pkl cannot be converted (ValueError: mine)."
 
 
 # Pickles.
@@ -208,6 +267,18 @@ def test_a_file_of_another_format(tmp_path: Path) -> None:
     assert "damaged or of another format" in refusal(weights_job(tmp_path / "w.pt", tmp_path / "m"))
 
 
+def test_compressed_weights_are_refused(tmp_path: Path, mlp: Mlp) -> None:
+    torch.save(mlp.state_dict(), tmp_path / "w.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "w.pt") as stored,
+        zipfile.ZipFile(tmp_path / "small.pt", "w", zipfile.ZIP_DEFLATED) as made,
+    ):
+        for name in stored.namelist():
+            made.writestr(name, stored.read(name))
+    sentence = refusal(weights_job(tmp_path / "small.pt", tmp_path / "made"))
+    assert sentence == "small.pt holds compressed data, which torch never writes."
+
+
 # Keras.
 
 
@@ -230,12 +301,19 @@ def test_a_lambda_is_not_made(tmp_path: Path) -> None:
     marker.unlink(missing_ok=True)
     sentence = refusal(job("keras", tmp_path / "m.keras", tmp_path / "made"))
     assert "Keras does not make m.keras in safe mode" in sentence
+    assert "whose `function` is a Python lambda); a model" in sentence
+    assert "safe_mode=False" not in sentence
     assert not marker.exists()
 
 
 def test_a_keras_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "m.keras").write_bytes(b"PK")
-    assert "does not make m.keras" in refusal(job("keras", tmp_path / "m.keras", tmp_path / "made"))
+    sentence = refusal(job("keras", tmp_path / "m.keras", tmp_path / "made"))
+    assert sentence.startswith("m.keras is no .keras file that can be read")
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("other", b"")
+    sentence = refusal(job("keras", tmp_path / "m.keras", tmp_path / "made"))
+    assert sentence.startswith("m.keras is no .keras file that can be read")
 
 
 # Where it runs.

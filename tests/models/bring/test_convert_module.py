@@ -75,6 +75,23 @@ def test_a_trusted_pickle_that_is_no_module(refused: Callable[..., str], tmp_pat
     assert sentence == "m.pth holds a NoneType, which is no torch module."
 
 
+@pytest.mark.parametrize("wrap", [dict, lambda state: {"epoch": 3, "state_dict": state}])
+def test_a_state_dict_needs_no_trust(
+    refused: Callable[..., str], wrap: Callable[..., Any], tmp_path: Path
+) -> None:
+    torch.save(wrap(Mlp(**MLP).state_dict()), tmp_path / "m.pth")
+    sentence = refused(ModelRefused, "m", tmp_path / "m.pth", ROWS, trust_pickle=True)
+    assert sentence.startswith("m.pth holds a state dict, which needs no trust")
+    assert "leave --trust-pickle out" in sentence
+    assert "--class module:Class" in sentence
+
+
+def test_torchscript_needs_no_trust(refused: Callable[..., str], tmp_path: Path) -> None:
+    torch.jit.script(Mlp(**MLP)).save(tmp_path / "m.pt")
+    sentence = refused(ModelRefused, "m", tmp_path / "m.pt", ROWS, trust_pickle=True)
+    assert sentence.startswith("m.pt holds TorchScript, which needs no trust")
+
+
 def test_weights_of_another_class(refused: Callable[..., str], whole: tuple[Path, Any]) -> None:
     kwargs = {"model_class": "models.nn:Mlp", "model_kwargs": MLP}
     sentence = refused(ModelRefused, "m", whole[0], ROWS, trust_pickle=True, **kwargs)
@@ -86,6 +103,31 @@ def test_a_module_is_exported(house, whole: tuple[Path, Any], monkeypatch) -> No
     added = house.add("m", whole[0], ROWS, trust_pickle=True)
     assert added.manifest.format == "pt2"
     check(added, whole[1])
+
+
+def test_the_whole_sample_says_what_the_fields_are(house, tmp_path: Path) -> None:
+    """Its first rows have no value of `b`, and `c` holds strings that the owner calls numbers."""
+
+    class Filled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Linear(3, 2)
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return self.net(torch.nan_to_num(rows))
+
+    torch.save(Filled().eval(), tmp_path / "m.pth", pickle_module=cloudpickle)
+    rows = pd.DataFrame(
+        {
+            "a": np.linspace(0, 1, 40),
+            "b": pd.array([None] * 20 + list(range(20)), dtype="Int64"),
+            "c": [str(number) for number in range(40)],
+        }
+    )
+    said = {"c": {"type": "float"}}
+    added = house.add("m", tmp_path / "m.pth", rows, trust_pickle=True, schema=said)
+    assert [field.type for field in added.manifest.fields] == ["float", "int", "float"]
+    assert added.manifest.fields.by_name["b"].nullable
 
 
 def test_a_module_of_the_project_gives_its_weights(house, tmp_path: Path) -> None:

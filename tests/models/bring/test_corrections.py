@@ -66,6 +66,11 @@ def refusal(said: Any) -> str:
         ("plan: {categories: [basic], unknown: refuse}", "categories leaves out 'pro'"),
         ("plan: {categories: []}", "plan is wrong: category field 'plan' needs its categories"),
         ("age: {nullable: true", "this is not YAML"),
+        ("age: {range: [.inf, 1]}", "age.range.0 is inf, but must be a finite number"),
+        ("gap: {range: [0, .nan]}", "gap.range.1 is nan, but must be a finite number"),
+        ("age: {range: [5, 1]}", "age.range is [5.0, 1.0], but its first number must be"),
+        ("gap: {dtype: int64}", "gap.dtype is int64, which no float is; say 'type: int'"),
+        ("pixels: {unknown: refuse}", "pixels.unknown belongs to no field of the type tensor"),
         ("age: {}\nage: {}", "line 2: the key 'age' stands here a second time"),
     ],
 )
@@ -87,6 +92,22 @@ def test_an_argument_that_is_wrong() -> None:
 
 
 # What is said is taken.
+
+
+@pytest.mark.parametrize("kind", ["float", "text", "category"])
+def test_numbers_that_no_int_holds_can_be_something_else(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "sample.csv").write_text(f"key,x\n{10**25},1\n{10**25},2\n")
+    said = corrections.read({"key": {"type": kind}})
+    frame = said.conform(infer.read(tmp_path / "sample.csv"))
+    assert said.schema(frame).by_name["key"].type == kind
+    expected = 1e25 if kind == "float" else str(10**25)
+    assert frame["key"].tolist() == [expected] * 2
+
+
+def test_whole_numbers_without_a_sign_can_be_floats() -> None:
+    said = corrections.read({"key": {"type": "float"}})
+    frame = said.conform(infer.read(pd.DataFrame({"key": np.array([1, 2**64 - 1], np.uint64)})))
+    assert said.schema(frame).by_name["key"].range == (1.0, 2.0**64)
 
 
 def test_nothing_said_changes_nothing() -> None:

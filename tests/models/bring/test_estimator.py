@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -25,12 +26,12 @@ TARGET = np.array([False, True, True, False])
 
 
 @pytest.fixture
-def told(tmp_path: Path, manifest_of):
+def told(tmp_path: Path):
     """Saves an estimator and reads it."""
 
-    def run(estimator, output: str = "values"):
+    def run(estimator, output=None):
         sklearn.save(estimator, tmp_path)
-        return read(tmp_path, manifest_of(output=output, task="regression", classes=None))
+        return read(tmp_path, output)
 
     return run
 
@@ -54,6 +55,19 @@ def test_an_estimator_of_several_questions(told) -> None:
     fitted = RandomForestClassifier(2).fit(FRAME[["age"]].to_numpy(), both)
     with pytest.raises(ModelRefused, match="several questions"):
         told(fitted)
+
+
+def test_a_classifier_that_shall_answer_values(told) -> None:
+    known = told(pipeline(OneHotEncoder(), OneHotEncoder()), output="values")
+    assert (known.output, known.classes) == ("values", None)
+
+
+def test_what_is_read_is_what_was_checked(told) -> None:
+    """A part that would open files is refused by the reader itself."""
+    words = make_pipeline(CountVectorizer(), LogisticRegression()).fit(FRAME["city"], TARGET)
+    words.steps[0][1].input = "filename"
+    with pytest.raises(ModelRefused, match="input='filename'"):
+        told(words)
 
 
 def test_a_classifier_of_a_frame(told) -> None:

@@ -70,11 +70,32 @@ def test_no_columns() -> None:
         ([None, None], "no value at all"),
         ([b"ab", b"cd"], "values of several kinds"),
         ([dt.time(1), dt.time(2)], "values of several kinds"),
+        (np.array([1, 2**63], dtype=np.uint64), "beyond 64 bits with a sign"),
+        ([np.array([1, 2**63], dtype=np.uint64)] * 2, "beyond 64 bits with a sign; save them as"),
     ],
 )
 def test_columns_that_no_field_holds(values, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=f"'x'.*{sentence}"):
         field_of(values, tmp_path)
+
+
+@pytest.mark.parametrize("sample", [None, {"x": [1.0]}, np.zeros((3, 2)), 5])
+def test_a_sample_that_is_none(sample) -> None:
+    with pytest.raises(InvalidInput, match=f"DataFrame, not a {type(sample).__name__}"):
+        infer.read(sample)
+
+
+def test_a_date_that_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "sample.csv").write_text("when,x\n2020-02-28,1\n2020-02-30,2\n")
+    with pytest.raises(InvalidInput, match="'when' of the sample holds '2020-02-30', a date that"):
+        infer.read(tmp_path / "sample.csv")
+
+
+@pytest.mark.parametrize("number", [10**25, -(10**25), 2**63, -(2**63) - 1])
+def test_whole_numbers_that_no_int_holds(number: int, tmp_path: Path) -> None:
+    (tmp_path / "sample.csv").write_text(f"key,x\n{number},1\n5,2\n")
+    with pytest.raises(InvalidInput, match="'key' of the sample holds whole numbers beyond 64"):
+        infer.schema(infer.read(tmp_path / "sample.csv"))
 
 
 def test_strings_without_any_value(tmp_path: Path) -> None:

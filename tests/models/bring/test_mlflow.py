@@ -259,6 +259,14 @@ def test_a_server_that_is_not_there(refused) -> None:
     assert "secret" not in sentence
 
 
+def test_without_mlflows_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mlflow.py").write_text("raise ImportError")  # stands in the way of the real one
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ModelRefused) as caught:
+        fetch("models:/a/1", tmp_path, "http://localhost:1")
+    assert "pip install -c constraints.txt -e '.[mlflow]'" in caught.value.message
+
+
 def test_a_server_that_never_answers(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -32,7 +32,7 @@ def test_a_framework_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "m.pt2").touch()
     found = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name: None if name == "torch" else found(name))
-    with pytest.raises(ModelRefused, match=r"not installed: pip install 'switchyard\[torch\]'"):
+    with pytest.raises(ModelRefused, match=r"-c constraints\.txt -e '\.\[torch\]'"):
         identify(tmp_path / "m.pt2")
 
 
@@ -60,6 +60,35 @@ def test_a_saved_model(tmp_path: Path) -> None:
     assert (source.framework, source.format) == ("tensorflow", "savedmodel")
     (tmp_path / "version").mkdir()
     source.copy(tmp_path / "version")
+    assert (tmp_path / "version" / "saved_model" / "saved_model.pb").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_saved_model_with_a_link_is_refused_before_it_is_followed(
+    kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "word").write_bytes(b"x")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "saved_model.pb").write_bytes(b"x")
+    if kind == "file":
+        (tmp_path / "mine" / "variables").mkdir()
+        shard = tmp_path / "mine" / "variables" / "variables.data-00000-of-00001"
+        shard.symlink_to(tmp_path / "secret" / "word")
+    else:
+        (tmp_path / "mine" / "variables").symlink_to(tmp_path / "secret")
+    (tmp_path / "version").mkdir()
+    with pytest.raises(ModelRefused, match=r"variables.* is a link"):
+        identify(tmp_path / "mine").copy(tmp_path / "version")
+    assert not list((tmp_path / "version").iterdir())
+
+
+def test_a_link_that_its_owner_names_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "saved_model.pb").write_bytes(b"x")
+    (tmp_path / "latest").symlink_to(tmp_path / "mine")
+    (tmp_path / "version").mkdir()
+    identify(tmp_path / "latest").copy(tmp_path / "version")
     assert (tmp_path / "version" / "saved_model" / "saved_model.pb").read_bytes() == b"x"
 
 

@@ -1,6 +1,7 @@
 """What a hostile file would do to plain onnxruntime, and that it is refused."""
 
 import contextlib
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,6 +189,61 @@ def test_a_function_cannot_lend_its_name_to_an_operation_off_the_list(tmp_path) 
 def test_functions_that_call_themselves(refused) -> None:
     node = helper.make_node("F", ["rows"], ["value"], domain="own")
     assert "cannot be replaced by their bodies" in refused(doubles(**called([node])))
+
+
+def nested(depth: int, calls: int) -> onnx.ModelProto:
+    """Functions that call the one before them so often, and a call of the last."""
+    imports = [helper.make_opsetid("", OPSETS[""]), helper.make_opsetid("own", 1)]
+    domains, names = ("", *["own"] * depth), ("Neg", *(f"F{i}" for i in range(depth)))
+    bodies = []
+    for inner in range(depth):
+        values = ["x", *(f"t{call}" for call in range(1, calls)), "y"]
+        nodes = [
+            helper.make_node(names[inner], [before], [after], domain=domains[inner])
+            for before, after in itertools.pairwise(values)
+        ]
+        name = names[inner + 1]
+        bodies.append(helper.make_function("own", name, ["x"], ["y"], nodes, imports))
+    return graph(
+        [helper.make_node(names[depth], ["rows"], ["value"], domain="own")],
+        {"rows": (TensorProto.FLOAT, ["n", 3])},
+        {"value": (TensorProto.FLOAT, ["n", 3])},
+        functions=bodies,
+    )
+
+
+def test_functions_that_become_far_more_than_the_file(refused, tmp_path) -> None:
+    bomb = nested(depth=12, calls=10)
+    assert bomb.ByteSize() < 10_000
+    assert "become 1,000,000,000,000 nodes" in refused(bomb)
+    read = onnx_graph.read(write(nested(depth=3, calls=10), tmp_path))
+    assert len(read.graph.node) == 1000
+
+
+def test_functions_in_branches_are_counted(refused) -> None:
+    bomb = nested(depth=12, calls=10)
+    call = bomb.graph.node[0]
+    inner = helper.make_graph([call], "branch", [], [bomb.graph.output[0]])
+    choice = helper.make_node("If", ["flag"], ["value"], then_branch=inner, else_branch=inner)
+    del bomb.graph.node[:]
+    bomb.graph.node.append(choice)
+    bomb.graph.initializer.append(FLAG)
+    assert "become 2,000,000,000,001 nodes" in refused(bomb)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["innermost first", "outermost first"])
+def test_functions_too_deep_in_each_other(refused, turned) -> None:
+    bomb = nested(depth=onnx_graph.MAX_CALLS + 1, calls=1)
+    bodies = list(bomb.functions)
+    del bomb.functions[:]
+    bomb.functions.extend(reversed(bodies) if turned else bodies)
+    assert "one inside the other" in refused(bomb)
+
+
+def test_functions_of_one_name(refused) -> None:
+    bomb = nested(depth=1, calls=1)
+    bomb.functions.append(bomb.functions[0])
+    assert "defines a function twice" in refused(bomb)
 
 
 def test_functions_for_other_versions_of_operations(refused) -> None:

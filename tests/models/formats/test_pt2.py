@@ -17,6 +17,7 @@ import models.torch as loader
 from models.formats import pt2, pt2_program
 from models.nn import Mlp
 from switchyard.errors import ModelRefused
+from switchyard.settings import ROOT
 
 PROGRAM = "models/model.json"
 WEIGHTS = "data/weights/model_weights_config.json"
@@ -447,3 +448,10 @@ def test_no_listed_operator_takes_a_file_name():
         for overload in packet.overloads():
             arguments = {a.name for a in getattr(packet, overload)._schema.arguments}
             assert not {"filename", "file", "url", "code"} & arguments, (name, overload)
+
+
+def test_the_list_of_operators_lies_where_the_refusal_says() -> None:
+    with pytest.raises(ModelRefused, match="not on the list of operators") as caught:
+        pt2_program._check_target("torch.ops.aten.save.default")
+    named = caught.value.message.partition("(")[2].partition(")")[0]
+    assert ROOT / named == Path(pt2_program.__file__)

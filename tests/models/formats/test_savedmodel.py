@@ -283,6 +283,8 @@ def test_an_asset_that_points_out_of_the_folder_is_refused(edit):
         "model.pkl",
         "debug/saved_model_debug_info.pb",
         "assets.extra/x",
+        "variables/variables.data-passwd",
+        "variables/variables.data-00000-of-00001.bak",
     ],
 )
 def test_a_file_that_inference_does_not_need_is_refused(name, edit):
@@ -290,6 +292,15 @@ def test_a_file_that_inference_does_not_need_is_refused(name, edit):
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"")
     with pytest.raises(ModelRefused, match=f"does not need, {name}"):
+        savedmodel.check(folder)
+
+
+@pytest.mark.parametrize("name", ["variables/variables.data-00000-of-00002", "more"])
+def test_a_link_is_refused(name, edit, tmp_path):
+    folder = edit(lambda graph: None)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelRefused, match=f"holds a link, {name}"):
         savedmodel.check(folder)
 
 

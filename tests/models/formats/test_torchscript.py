@@ -155,6 +155,22 @@ def test_a_damaged_file_is_refused(content: bytes, tmp_path: Path) -> None:
         torchscript.weights(rewritten(tmp_path / "m.pt", content))
 
 
+@pytest.mark.parametrize("how", ["compressed", "twice", "larger"])
+def test_members_that_take_more_than_the_file_has(how: str, tmp_path: Path) -> None:
+    compression = zipfile.ZIP_DEFLATED if how == "compressed" else zipfile.ZIP_STORED
+    with zipfile.ZipFile(tmp_path / "m.pt", "w", compression) as archive:
+        archive.writestr("m/constants.pkl", b"")
+        archive.writestr("m/data.pkl", b"\0" * 2**20)
+        if how == "twice":
+            with pytest.warns(UserWarning, match="Duplicate name"):
+                archive.writestr("m/data.pkl", b"")
+        if how == "larger":
+            archive.getinfo("m/data.pkl").file_size = 2**40
+    sentences = {"compressed": "compressed data", "twice": "twice", "larger": "claims to be"}
+    with pytest.raises(ModelRefused, match=sentences[how]):
+        torchscript.weights(tmp_path / "m.pt")
+
+
 def test_other_files_are_no_script(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "w.pt")
     (tmp_path / "text").write_text("hello")

@@ -101,6 +101,31 @@ def test_nobody_writes_while_a_version_is_deleted(registry: Registry, monkeypatc
     assert registry.state.aliases() == {}
 
 
+def test_others_write_while_files_are_removed(registry: Registry, monkeypatch) -> None:
+    first, version = registry.bare(), registry.bare()
+    discard = store.staging.discard
+
+    def slowly(*arguments) -> None:
+        registry.state.set_alias("m", "production", first, "ada", "")
+        discard(*arguments)
+
+    monkeypatch.setattr(store.staging, "discard", slowly)
+    catalog.delete(Tag("m", version), PLAN, registry.state)
+    assert registry.state.alias("m", "production") == first
+
+
+def test_a_version_that_is_deleted_meanwhile_is_left_out(registry: Registry) -> None:
+    kept, gone = registry.bare(), registry.bare()
+    found, observed = store.versions("m"), registry.state.observe()
+    store.delete("m", gone)
+    summaries = catalog.listed(found, lambda version: catalog.summary(version, {}))
+    details = catalog.listed(found, lambda version: catalog.details(version, PLAN, observed))
+    for listed in (summaries, details):
+        assert [(version.version, about["version"]) for version, about in listed] == [(kept, kept)]
+    with pytest.raises(NotFound, match=f"m:{gone} was deleted|no version '{gone}'"):
+        catalog.summary(found[1], {})
+
+
 def test_uses(registry: Registry) -> None:
     version = registry.bare()
     tag = Tag("m", version)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lifecycle import FIELDS, Registry, open_registry, plan_of
+from lifecycle import FIELDS, Registry, Serve, open_registry, plan_of
 
 from models import lock, store
 from models.lifecycle.promote import Moved, promote
-from switchyard.errors import GateNotPassed, InvalidInput, NotFound, PromotionRefused
+from switchyard.errors import GateNotPassed, InvalidInput, NotFound, NotReady, PromotionRefused
 from switchyard.plan import Plan
 
 PLAN = plan_of("m:production")
@@ -153,10 +153,27 @@ def test_a_version_that_answers_otherwise_needs_force(refused, to, registry: Reg
     assert to(version, force=True).overruled is not None
 
 
-def test_a_neighbour_without_a_version(to, registry: Registry) -> None:
+def test_a_neighbour_without_a_version(refused, registry: Registry) -> None:
     registry.first()
-    with pytest.raises(NotFound, match="Model 'n' has neither"):
-        to(registry.store(), plan_of("m:production", "n:production"))
+    plan = plan_of("m:production", "n:production")
+    assert "Model 'n' has neither" in refused(registry.store(), plan)
+
+
+def test_an_alias_that_is_named_like_a_version(to, registry: Registry) -> None:
+    first, version = registry.first(), registry.store()
+    with pytest.raises(InvalidInput, match=f"'{first}' is a version of model 'm', so no alias"):
+        to(version, alias=first)
+    assert registry.state.aliases() == {("m", "production"): first}
+
+
+def test_a_refusal_is_heard_even_if_it_cannot_be_recorded(to, registry, monkeypatch) -> None:
+    def no_answer(*_: object) -> None:
+        raise NotReady("gone")
+
+    registry.first()
+    monkeypatch.setattr(registry.state, "record_refusal", no_answer)
+    with pytest.raises(PromotionRefused, match="runs on torch"):
+        to(registry.store(framework="torch", format="pt2"))
 
 
 # What goes right.
@@ -189,9 +206,15 @@ def test_force_that_was_not_needed_is_not_recorded(to, registry: Registry) -> No
 
 
 def test_a_version_that_is_there_already_changes_nothing(to, registry: Registry) -> None:
-    moved = to(registry.first())
-    assert not moved.changed
+    version = registry.first()
+    moved = to(version)
+    assert (moved.changed, moved.is_followed) == (False, True)
+    with Serve(registry.state):
+        moved = to(version)
+    assert (moved.before, moved.version, moved.changed) == (version, version, False)
+    assert (moved.hosts, moved.routers) == (("sklearn here:1",), ("router here:2",))
     assert len(registry.state.alias_history("m")) == 1
+    assert registry.state.observe().candidates == ()
 
 
 def test_another_alias_may_name_the_version(to, registry: Registry) -> None:

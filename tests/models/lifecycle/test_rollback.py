@@ -79,6 +79,15 @@ def test_the_first_version_has_nothing_before_it(registry: Registry) -> None:
     assert len(registry.state.alias_history("m")) == 1
 
 
+def test_an_alias_that_is_not_where_it_was_is_left_there(registry: Registry) -> None:
+    first, second = registry.first(), registry.bare()
+    registry.state.set_alias("m", "production", second, "test", "", action="promote")
+    with pytest.raises(Conflict, match=f"is at {second}, not at {first}: somebody moved it"):
+        back(registry, why="", expected=first)
+    assert registry.state.alias("m", "production") == second
+    assert len(registry.state.alias_history("m")) == 2
+
+
 def test_a_version_that_does_not_load_is_no_way_back(registry: Registry) -> None:
     first, second = registry.first(), registry.store()
     registry.state.set_alias("m", "production", second, "test", "", action="promote")

@@ -8,9 +8,9 @@ from threading import Thread
 import pytest
 from lifecycle import Registry, Serve, open_registry, wait_until
 
-from models.lifecycle.swap import Limits, Move, Places, swap
+from models.lifecycle.swap import Limits, Move, Places, stay, swap
 from switchyard.errors import Conflict, NotReady, PromotionRefused
-from switchyard.state import Worker
+from switchyard.state import State, Worker
 
 QUICK = Limits(load=0.3, follow=0.3, candidate=30)
 
@@ -101,6 +101,90 @@ def test_an_alias_that_somebody_else_moves_meanwhile_is_left_there(registry, mov
     loading.join()
     assert registry.state.alias("m", "production") == other
     assert registry.state.observe().candidates == ()
+
+
+@pytest.fixture
+def hiccups(move) -> Iterator[State]:
+    """A connection of its own, whose reads and withdrawals a test may have fail."""
+    opened = State.open()
+    yield opened
+    opened.close()
+
+
+def no_answer(*_: object) -> None:
+    raise NotReady("The state database does not answer: gone.")
+
+
+def test_a_database_that_hesitates_after_the_move_is_asked_again(
+    registry, move, hiccups, monkeypatch
+) -> None:
+    observe, left, heard = hiccups.observe, [0, 0, 0], []
+
+    def observed():
+        if registry.state.alias("m", "production") == move.version and left:
+            left.pop()
+            no_answer()
+        return observe()
+
+    monkeypatch.setattr(hiccups, "observe", observed)
+    monkeypatch.setattr(hiccups, "withdraw", no_answer)
+    with Serve(registry.state):
+        places = swap(hiccups, move, lambda known: None, heard.append)
+    assert left == []
+    assert places == Places(("sklearn here:1",), ("router here:2",))
+    assert "The state database does not answer: gone." in heard
+
+
+def test_a_database_that_is_gone_after_the_move_leaves_the_routers_behind(
+    registry, move, hiccups, monkeypatch
+) -> None:
+    set_alias = hiccups.set_alias
+
+    def last(*arguments, **more) -> None:
+        set_alias(*arguments, **more)
+        monkeypatch.setattr(hiccups, "observe", no_answer)
+
+    monkeypatch.setattr(hiccups, "set_alias", last)
+    with Serve(registry.state):
+        places = swap(hiccups, move, lambda known: None, lambda words: None, QUICK)
+    assert places == Places(("sklearn here:1",), (), ("router here:2",))
+    assert registry.state.alias("m", "production") == move.version
+
+
+def test_a_refusal_is_heard_even_if_the_candidate_cannot_be_taken_back(
+    registry, move, hiccups, monkeypatch
+) -> None:
+    monkeypatch.setattr(hiccups, "withdraw", no_answer)
+    with (
+        Serve(registry.state, failing={move.tag: "no memory left"}),
+        pytest.raises(PromotionRefused, match="no memory left"),
+    ):
+        swap(hiccups, move, lambda known: None, lambda words: None)
+    (left,) = registry.state.observe().candidates
+    assert left.version == move.version
+
+
+def test_before_the_move_a_database_that_does_not_answer_ends_it(
+    registry, move, hiccups, monkeypatch
+) -> None:
+    monkeypatch.setattr(hiccups, "observe", no_answer)
+    with pytest.raises(NotReady):
+        swap(hiccups, move, lambda known: None, lambda words: None)
+    assert nothing_changed(registry, move)
+
+
+def test_who_does_not_follow_an_alias_where_it_is(registry, move) -> None:
+    same = replace(move, version=str(move.before))
+    with Serve(registry.state, failing={same.tag: "no memory left"}):
+        places = stay(registry.state, same, lambda words: None, QUICK)
+    assert places.failed == (f"sklearn here:1 cannot load {same.tag}: no memory left",)
+    assert (places.hosts, places.routers, places.behind) == ((), (), ("router here:2",))
+
+    registry.state.report(Worker("h", "sklearn", "here:3", (move.ref,)))  # still loading
+    with Serve(registry.state):
+        places = stay(registry.state, same, lambda words: None, QUICK)
+    assert places == Places(("sklearn here:1",), ("router here:2",), ("sklearn here:3",))
+    assert nothing_changed(registry, move)
 
 
 def test_what_speaks_against_it_at_the_last_moment_prevents_it(registry, move) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from lifecycle import Registry, Serve, open_registry, plan_of
+from lifecycle import Registry, Serve, open_registry, plan_of, wait_until
 
 from services.admin.auth import Gate
 from services.admin.models import ModelRoutes
@@ -91,6 +91,15 @@ def test_every_route_needs_the_admin_scope(method: str, path: str, ask, registry
         ("POST", f"{BASE}/m/rollback", '{"to": "v"}', 400, "to: "),
         ("POST", f"{BASE}/m/rollback", None, 409, "there is nothing to go back to"),
         ("POST", f"{BASE}/m/rollback", " " * 70_000, 413, "larger than"),
+        ("POST", f"{BASE}/m/rollback", r'{"reason": "a\u0000b"}', 400, "control character"),
+        ("POST", f"{BASE}/m/rollback", r'{"reason": "a\u001b[2J"}', 400, "control character"),
+        (
+            "PUT",
+            f"{BASE}/m/aliases/production",
+            r'{"version": "v", "reason": "a\nb"}',
+            400,
+            "reason: Value error, it holds a control character; write it on one line",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(method, path, body, status, sentence, ask, registry) -> None:
@@ -122,6 +131,42 @@ def test_a_gate_that_is_not_passed_names_every_rule(ask, registry: Registry) -> 
     assert body["code"] == "gate_not_passed"
     assert [detail["field"] for detail in body["details"]] == ["verified", "metrics.auc >= 0.5"]
     assert "it is 0.4, and at least 0.5 is asked for" in body["error"]
+
+
+def test_a_second_move_is_refused_while_one_is_going_on(registry: Registry) -> None:
+    first, version = registry.first(metrics={"auc": 0.7}), registry.store(metrics={"auc": 0.8})
+    routes = ModelRoutes(PLAN, registry.state, Gate("open", TOKEN, registry.state))
+
+    async def asked() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        transport = httpx.ASGITransport(routes.handle)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            with Serve(registry.state, is_stuck=True) as serve:
+                body = {"version": version}
+                path = f"{BASE}/m/aliases/production"
+                going_on = asyncio.create_task(client.put(path, json=body, headers=headers))
+                await asyncio.to_thread(
+                    wait_until, lambda: len(registry.state.observe().candidates) == 1
+                )
+                second = await client.post(f"{BASE}/m/rollback", headers=headers)
+                serve.is_stuck = False
+                promoted = await going_on
+                return second, promoted, await client.post(f"{BASE}/m/rollback", headers=headers)
+
+    second, promoted, back = asyncio.run(asked())
+    assert (second.status_code, second.json()["code"]) == (409, "conflict")
+    assert "Another promotion or rollback is going on" in second.json()["error"]
+    assert (promoted.status_code, promoted.json()["version"]) == (200, version)
+    assert (back.status_code, back.json()["version"]) == (200, first)
+
+
+def test_work_that_ends_its_thread_is_answered(ask, registry: Registry, monkeypatch) -> None:
+    def leave(*_: object, **__: object) -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr("services.admin.models.promote", leave)
+    answer = ask("PUT", f"{BASE}/m/aliases/production", json={"version": "v"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
 
 
 def test_a_promotion_and_back(ask, registry: Registry) -> None:

@@ -1,0 +1,29 @@
+"""Zip archives as torch writes them: tensors are stored as they are, so that nothing expands."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from switchyard.errors import ModelRefused
+
+__all__ = ["check_stored"]
+
+
+def check_stored(entries: Sequence[zipfile.ZipInfo], path: Path) -> None:
+    """Refuses members that could take more memory than their file has bytes.
+
+    Args:
+        entries: The members of it that are read.
+        path: The file.
+
+    Raises:
+        ModelRefused: One is compressed or there twice, or they claim more than the file holds.
+    """
+    if len({entry.filename for entry in entries}) != len(entries):
+        raise ModelRefused(f"{path.name} holds a member twice.")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ModelRefused(f"{path.name} holds compressed data, which torch never writes.")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ModelRefused(f"{path.name} claims to be larger than it may be.")

@@ -28,7 +28,7 @@ serve: train
 	$(BIN)/bentoml serve --port $(PORT)
 
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -17,14 +18,18 @@ from mlflow_server import serving
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BENTOML_HOME with the trained example models."""
+    """A BENTOML_HOME with the trained example models; processes that test at once share it."""
     given = os.environ.get("SWITCHYARD_TEST_STORE")
     if given:
         return Path(given)
-    folder = tmp_path_factory.mktemp("store")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "store"
+    folder.mkdir(exist_ok=True)
     env = {**os.environ, "BENTOML_HOME": str(folder), "SWITCHYARD_HOME": str(folder / "home")}
-    command = [sys.executable, "-c", "from cli.main import main; main()", "train"]
-    subprocess.run(command, cwd=ROOT, env=env, check=True, timeout=400)
+    command = [sys.executable, "-c", "from cli.main import main; main()", "train", "--missing"]
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(command, cwd=ROOT, env=env, check=True, timeout=400)
     return folder
 
 

@@ -11,6 +11,19 @@ endpoints:
 """
 """One variant of one framework: the quickest server."""
 
+ANYONE = """
+endpoints:
+  flights:
+    stable: sklearn
+    variants:
+      sklearn: {model: "flights-sklearn:production"}
+      torch: {model: "flights-torch:production"}
+    traffic:
+      split: {sklearn: 0.5, torch: 0.5}
+    forced_variant: anyone
+"""
+"""Two quick hosts, and anyone may ask for either."""
+
 TWO_WAYS = """
 endpoints:
   flights:

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from e2e.calls import FLIGHT, flight, send_all
 from e2e.load import Load
+from e2e.plans import ANYONE
 from e2e.server import Server, wait_until
 
 from monitoring import log
@@ -18,7 +19,7 @@ from monitoring import log
 
 @pytest.fixture
 def server(make_server: Callable[..., Server]) -> Iterator[Server]:
-    own = make_server().start()
+    own = make_server(plan=ANYONE).start()
     yield own
     own.kill()
 

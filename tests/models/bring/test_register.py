@@ -159,7 +159,7 @@ def test_kills_of_the_command_at_any_moment(house: Path) -> None:
     whole = time.monotonic() - began
     moments = random.Random(7)
     killed = 0
-    for number in range(4):
+    for number in range(2):
         process = start(house, *adding(house, f"m{number}"))
         try:
             process.communicate(timeout=whole * moments.uniform(0.5, 1.0))

@@ -17,11 +17,13 @@ def test_services_are_known_by_their_command_line() -> None:
 
 
 def test_a_server_is_all_its_processes() -> None:
-    command = [sys.executable, "-c", "print(flush=True); input()", "--service-name", "Router"]
+    router = [sys.executable, "-c", "print(flush=True); input()", "--service-name", "Router"]
+    server = f"import subprocess; subprocess.run({router!r})"  # with no other child
+    command = [sys.executable, "-c", server]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        found = memory.measure(os.getpid())
+        found = memory.measure(child.pid)
         child.communicate(b"\n")
     assert found.router_mb == found.processes["Router"]
     assert found.total_mb >= found.processes["main"] + found.processes["Router"]

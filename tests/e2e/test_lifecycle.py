@@ -245,6 +245,7 @@ def test_a_worker_that_is_killed_comes_back_with_what_is_in_force(
     wait_until(answers, "the new version answers")
 
 
+@pytest.mark.slow
 def test_memory_is_given_back_after_twenty_swaps(server: Server, database: State) -> None:
     sizes = {}
     versions: dict[Framework, list[str]] = {}

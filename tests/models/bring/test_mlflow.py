@@ -46,7 +46,7 @@ from switchyard.errors import (
     SwitchyardError,
 )
 
-pytestmark = pytest.mark.timeout(600)  # the server's environment is made once
+pytestmark = [pytest.mark.timeout(600)  # the server's environment is made once, pytest.mark.slow]
 
 PLAIN: dict[str, Any] = {"pip_requirements": ["mlflow"]}  # else MLflow loads each model to ask it
 

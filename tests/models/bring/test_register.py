@@ -55,6 +55,8 @@ def starts():
 import pandas, skops.io, sklearn.linear_model
 from models.bring import add
 
+pytestmark = pytest.mark.slow
+
 def bring(name):
     add.add(name, folder / "m.skops", folder / "rows.csv", plan=folder / "plan.yaml")
 

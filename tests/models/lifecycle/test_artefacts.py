@@ -26,6 +26,8 @@ from models.manifest import Manifest
 from models.nn import Mlp
 from switchyard.errors import ModelFailed, ModelRefused
 
+pytestmark = pytest.mark.slow
+
 SHAPE = {"inputs": 3, "hidden": 4, "outputs": 2}
 
 

@@ -26,6 +26,8 @@ from switchyard.plan import Plan
 from switchyard.state import State
 import lifecycle
 
+pytestmark = pytest.mark.slow
+
 def quickly(name, version):  # the rest of a promotion is real; the models here are empty
     return Report(f"{name}:{version}", None, latency_seconds=0.001, loads=True)
 

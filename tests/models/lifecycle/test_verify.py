@@ -23,6 +23,8 @@ from models.lifecycle import check
 from models.lifecycle.verify import verify
 from switchyard.errors import ModelRefused, NotFound, SwitchyardError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 HOSTILE = "tests.models.hostile"

@@ -21,7 +21,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-pytestmark = [pytest.mark.timeout(600)  # the environment of MLflow's server is made once, pytest.mark.slow]
+# the environment of MLflow's server is made once
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 SHOPPERS = pd.DataFrame({"plan": ["basic", "pro"] * 20, "visits": np.arange(40) % 9})
 

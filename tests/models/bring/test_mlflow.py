@@ -46,7 +46,8 @@ from switchyard.errors import (
     SwitchyardError,
 )
 
-pytestmark = [pytest.mark.timeout(600)  # the server's environment is made once, pytest.mark.slow]
+# the server's environment is made once
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 PLAIN: dict[str, Any] = {"pip_requirements": ["mlflow"]}  # else MLflow loads each model to ask it
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from models.formats import estimators
+from models.formats.archive import DAMAGED
 from models.manifest import Manifest
 from switchyard.errors import ModelRefused
 
@@ -216,13 +217,13 @@ def _needed(data: bytes) -> tuple[str, ...]:
         if expanded > min(MAX_BYTES, MAX_EXPANSION * len(data)):
             raise ModelRefused(f"{MODEL_FILE} expands to {expanded} bytes, which is too much.")
         needed = _skops().get_untrusted_types(data=data)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelRefused(f"{MODEL_FILE} is malformed ({type(error).__name__}).") from error
+    except DAMAGED as error:
         raise ModelRefused(
             f"{MODEL_FILE} is not a skops file; pickle and joblib files are never loaded, "
             "save the estimator with skops."
         ) from error
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelRefused(f"{MODEL_FILE} is malformed ({type(error).__name__}).") from error
     foreign = sorted(set(needed) - TRUSTED)
     if foreign:
         raise ModelRefused(

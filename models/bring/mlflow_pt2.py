@@ -12,6 +12,7 @@ import json
 import zipfile
 from pathlib import Path
 
+from models.formats.archive import DAMAGED
 from switchyard.errors import ModelRefused
 
 __all__ = ["without_pickles"]
@@ -46,7 +47,7 @@ def without_pickles(path: Path, target: Path) -> Path:
                 name = entry.filename.partition("/")[2]
                 content = b"" if name == _SAMPLES else given.read(entry)
                 made.writestr(entry.filename, _bare(content) if name == _PROGRAM else content)
-    except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
+    except (*DAMAGED, ValueError) as error:
         raise ModelRefused(
             f"{path.name} is damaged, or no .pt2 file ({error}); fetch or log it again."
         ) from error

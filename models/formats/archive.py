@@ -5,10 +5,14 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from switchyard.errors import ModelRefused
 
-__all__ = ["check_stored"]
+__all__ = ["DAMAGED", "check_stored"]
+
+DAMAGED: Final = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError)
+"""What `zipfile` raises on files that are no archive, or one that is damaged or encrypted."""
 
 
 def check_stored(entries: Sequence[zipfile.ZipInfo], path: Path) -> None:

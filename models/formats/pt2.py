@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from models.formats import pt2_program
-from models.formats.archive import check_stored
+from models.formats.archive import DAMAGED, check_stored
 from switchyard.errors import ModelRefused
 
 __all__ = ["load", "scan"]
@@ -123,7 +123,7 @@ def _members(path: Path) -> dict[str, bytes]:
                     f"{path.name} is not a .pt2 file: its members have several roots."
                 )
             return {entry.filename.partition("/")[2]: archive.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except DAMAGED as error:
         raise ModelRefused(
             f"{path.name} is not a .pt2 file ({error}); pickle and joblib files are never loaded."
         ) from error

@@ -27,6 +27,18 @@ MIXED = [
 ]
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty store of the test's own, which processes that it starts find too."""
+    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+    folder = tmp_path / "models"
+    folder.mkdir()
+    BentoMLContainer.model_store.set(ModelStore(folder))
+    yield folder
+    BentoMLContainer.model_store.reset()
+
+
 @pytest.fixture(scope="session")
 def manifest_of() -> Callable[..., Manifest]:
     """Makes a manifest of a folder with the digests of its files."""

@@ -72,17 +72,6 @@ while ending != 0:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
-    folder = tmp_path / "models"
-    folder.mkdir()
-    BentoMLContainer.model_store.set(ModelStore(folder))
-    yield folder
-    BentoMLContainer.model_store.reset()
-
-
-@pytest.fixture
 def artefact(tmp_path: Path) -> Path:
     folder = tmp_path / "artefact"
     (folder / "deep").mkdir(parents=True)

@@ -3,7 +3,6 @@
 import errno
 import logging
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import bentoml.models
 import numpy as np
 import pandas as pd
 import pytest
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models import ModelStore
 
 from models import files, runtime, store, torch
 from models.columns import Columns
@@ -31,14 +28,7 @@ REFERENCE = pd.DataFrame(
 )
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
-    folder = tmp_path / "models"
-    folder.mkdir()
-    BentoMLContainer.model_store.set(ModelStore(folder))
-    yield folder
-    BentoMLContainer.model_store.reset()
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

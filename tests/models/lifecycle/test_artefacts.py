@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 import torch
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models import ModelStore
 from sklearn.linear_model import LogisticRegression
 
 import models.sklearn as sklearn_loader
@@ -94,17 +92,6 @@ def artefact(request, saved, tmp_path) -> Artefact:
     original = saved[request.param]
     shutil.copytree(original.folder, tmp_path / "copy")
     return Artefact(tmp_path / "copy", original.file, original.settings)
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
-    folder = tmp_path / "models"
-    folder.mkdir()
-    BentoMLContainer.model_store.set(ModelStore(folder))
-    yield folder
-    BentoMLContainer.model_store.reset()
 
 
 @pytest.fixture

@@ -79,7 +79,8 @@ class Endpoints:
                 words = "endpoint %s: revision %d, by %s, stands over the plan's traffic"
                 logger.info(words, name, revision.number, revision.who)
             self.by_name[name] = self._make(spec, revision, {})
-        self._watch.tell(self._tags())
+        self._told = self._tags()
+        self._watch.tell(self._told)
         self._watch.start()
 
     async def follow(self) -> None:
@@ -89,16 +90,21 @@ class Endpoints:
         """
         try:
             news = await beside(self._news)
-            if news:  # hosts must know before the first request comes to them
-                tags = {v.tag for spec, _ in news for v in spec.variants.values()} | self._tags()
-                await beside(partial(self._watch.tell, tags))
+            # Hosts must know before the first request comes to them.
+            await self._tell(self._tags().union(*(_tags(spec) for spec, _ in news)))
             for spec, revision in news:
                 self._replace(spec, revision)
-            await beside(partial(self._watch.tell, self._tags()))
+            await self._tell(self._tags())
         except NotReady as error:
             self._say("", f"{error.message} Traffic goes on as it is.")
         else:
             self._say("", None)
+
+    async def _tell(self, tags: set[str]) -> None:
+        """Says in the state database what is sent to, where that is news."""
+        if tags != self._told:
+            await beside(partial(self._watch.tell, tags))
+            self._told = tags
 
     def count_active(self) -> None:
         """Sets the metric of requests that wait for their answer."""
@@ -193,13 +199,17 @@ class Endpoints:
     def _tags(self) -> set[str]:
         """Returns the tags that this router may send to."""
         live: Iterable[Endpoint] = (*self.by_name.values(), *self._draining.values())
-        return {variant.tag for endpoint in live for variant in endpoint.variants.values()}
+        return set[str]().union(*(_tags(endpoint.spec) for endpoint in live))
 
     def _say(self, about: str, message: str | None) -> None:
         """Logs a lasting trouble once."""
         if message is not None and self._trouble.get(about) != message:
             logger.warning(message)
         self._trouble[about] = message or ""
+
+
+def _tags(spec: EndpointSpec) -> set[str]:
+    return {variant.tag for variant in spec.variants.values()}
 
 
 async def _drain(endpoint: Endpoint, ended: list[Variant]) -> None:

@@ -164,7 +164,7 @@ def test_kills_of_the_command_at_any_moment(house: Path) -> None:
     for number in range(2):
         process = start(house, *adding(house, f"m{number}"))
         try:
-            process.communicate(timeout=whole * moments.uniform(0.5, 1.0))
+            process.communicate(timeout=whole * moments.uniform(0.3, 0.9))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate(timeout=10)

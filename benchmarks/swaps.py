@@ -39,7 +39,9 @@ __all__ = ["Round", "main"]
 MODELS: Final = tuple(FLIGHTS.variants.values())
 CONNECTIONS: Final = 64
 WARM_S: Final = 5.0
-ROUND_S: Final = 20.0
+PIECE_S: Final = 10.0
+"""Length of each run of wrk; during promotions there are as many as they take."""
+
 LEAD_S: Final = 1.0
 LIMIT: Final = 2.0
 """Largest p99 during a swap, as a multiple of that before."""
@@ -51,12 +53,14 @@ class Round:
 
     Attributes:
         before: Without.
-        during: With.
+        during: With, the piece with the largest p99.
+        errors: Requests that failed with promotions, in all pieces.
         seconds: How long each promotion took, by model.
     """
 
     before: ClosedLoad
     during: ClosedLoad
+    errors: int
     seconds: dict[str, float]
 
     @property
@@ -71,13 +75,13 @@ def main(rounds: Annotated[int, typer.Option(help="How often both are measured."
     try:
         load.require_wrk()
         with _serving() as (server, env):
-            found = [_round(server, env, number) for number in range(rounds)]
+            found = [_round(server, env) for _ in range(rounds)]
     except BenchmarkError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from error
     console.print(_table(found))
     worst = statistics.median(each.ratio for each in found)
-    errors = sum(each.during.errors for each in found)
+    errors = sum(each.errors for each in found)
     console.print(f"p99 during / before: {worst:.2f} (at most {LIMIT:g}); errors: {errors}")
     if worst > LIMIT or errors:
         raise typer.Exit(3)
@@ -104,11 +108,11 @@ def _serving() -> Iterator[tuple[Server, dict[str, str]]]:
             yield server, env
 
 
-def _round(server: Server, env: dict[str, str], number: int) -> Round:
+def _round(server: Server, env: dict[str, str]) -> Round:
     requests = rows.flights(1).requests()
     new = {name: _copy(env, name) for name in MODELS}
     load.drive(server.port, requests, CONNECTIONS, WARM_S)
-    before = load.drive(server.port, requests, CONNECTIONS, ROUND_S)
+    before = load.drive(server.port, requests, CONNECTIONS, PIECE_S)
     seconds: dict[str, float] = {}
     problems: list[str] = []
 
@@ -123,14 +127,14 @@ def _round(server: Server, env: dict[str, str], number: int) -> Round:
 
     thread = threading.Thread(target=promote)
     thread.start()
-    during = load.drive(server.port, requests, CONNECTIONS, ROUND_S)
-    in_time = not thread.is_alive()
+    pieces = [load.drive(server.port, requests, CONNECTIONS, PIECE_S)]
+    while thread.is_alive():
+        pieces.append(load.drive(server.port, requests, CONNECTIONS, PIECE_S))
     thread.join()
     if problems:
         raise BenchmarkError(f"A promotion failed. {problems[0]}")
-    if not in_time:
-        raise BenchmarkError(f"The promotions of round {number + 1} took longer than the load.")
-    return Round(before, during, seconds)
+    worst = max(pieces, key=lambda piece: piece.p99_ms)
+    return Round(before, worst, sum(piece.errors for piece in pieces), seconds)
 
 
 def _copy(env: dict[str, str], name: str) -> str:
@@ -167,7 +171,7 @@ def _table(found: list[Round]) -> Table:
     table = Table("round", "requests/s", "p50 ms", "p99 ms", "errors", "promotions took")
     for number, each in enumerate(found, 1):
         took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in each.seconds.items())
-        for what, one, words in (("before", each.before, ""), ("during", each.during, took)):
+        for what, one, words in (("before", each.before, ""), ("worst", each.during, took)):
             table.add_row(
                 f"{number} {what}", f"{one.per_second:,.0f}", f"{one.p50_ms:.2f}",
                 f"{one.p99_ms:.2f}", str(one.errors), words,

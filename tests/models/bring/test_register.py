@@ -16,6 +16,8 @@ import pytest
 import skops.io
 from sklearn.linear_model import LinearRegression
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 KILLED_AT_EVERY_STEP = """
@@ -54,8 +56,6 @@ def starts():
 
 import pandas, skops.io, sklearn.linear_model
 from models.bring import add
-
-pytestmark = pytest.mark.slow
 
 def bring(name):
     add.add(name, folder / "m.skops", folder / "rows.csv", plan=folder / "plan.yaml")

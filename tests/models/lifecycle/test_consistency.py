@@ -13,6 +13,8 @@ from lifecycle import Registry, open_registry
 from models import store
 from models.lifecycle.rollback import stack
 
+pytestmark = pytest.mark.slow
+
 WORKER = """
 import json, sys
 from datetime import UTC, datetime
@@ -25,8 +27,6 @@ from switchyard.errors import SwitchyardError
 from switchyard.plan import Plan
 from switchyard.state import State
 import lifecycle
-
-pytestmark = pytest.mark.slow
 
 def quickly(name, version):  # the rest of a promotion is real; the models here are empty
     return Report(f"{name}:{version}", None, latency_seconds=0.001, loads=True)

@@ -125,9 +125,11 @@ def test_a_time_limit_is_kept(server: Server) -> None:
 
 def test_a_killed_router_loses_at_most_the_last_second_of_its_log(server: Server) -> None:
     replies = send_all(server.port, ({"inputs": [flight(distance=n + 1)]} for n in range(500)))
-    ids = {orjson.loads(reply.body)["request_id"] for reply in replies}
+    answered = [reply for reply in replies if reply.status == 200]  # a busy server may shed some
+    ids = {orjson.loads(reply.body)["request_id"] for reply in answered}
+    assert ids
     folder = server.home / "log"
-    wait_until(lambda: log.read(folder).num_rows == 500, "the rows reach their segment", 10)
+    wait_until(lambda: log.read(folder).num_rows == len(ids), "the rows reach their segment", 10)
     (router,) = server.workers("Router")
     router.kill()
     server.kill()

@@ -78,7 +78,7 @@ def keras_trainer(recipe: Recipe) -> Trainer:
         from models import tensorflow as tensorflow_format
 
         # Threads and the memory of a GPU are fixed by the first computation, so they come first.
-        tensorflow_format.cap_threads(THREADS)
+        tensorflow_format.start(THREADS)
         tensorflow_format.device()
         tensorflow_format.save(_fit_keras(matrix, target, recipe, step), folder)
         return Artefact("savedmodel", "logits")

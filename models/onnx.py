@@ -18,7 +18,7 @@ from models.manifest import Manifest
 from models.outputs import Label
 from switchyard.errors import ModelRefused
 
-__all__ = ["MODEL_FILE", "cap_threads", "classes", "device", "load"]
+__all__ = ["MODEL_FILE", "classes", "device", "load", "start"]
 
 Array = np.ndarray[Any, Any]
 
@@ -46,7 +46,7 @@ def device() -> str:
     return "cuda" if CUDA in used else "cpu"
 
 
-def cap_threads(threads: int) -> None:
+def start(threads: int) -> None:
     """Caps the threads of one operation, for all models that this process loads from now on.
 
     Args:

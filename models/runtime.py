@@ -149,8 +149,7 @@ def start(framework: str, threads: int) -> str:
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(threads)
     module = importlib.import_module(f"models.{framework}")
-    if hasattr(module, "cap_threads"):
-        module.cap_threads(threads)
+    module.start(threads)
     return device(framework)
 
 

@@ -23,7 +23,7 @@ from models.formats.archive import DAMAGED
 from models.manifest import Manifest
 from switchyard.errors import ModelRefused
 
-__all__ = ["MODEL_FILE", "TRUSTED", "device", "load", "read", "save"]
+__all__ = ["MODEL_FILE", "TRUSTED", "device", "load", "read", "save", "start"]
 
 Array = np.ndarray[Any, Any]
 
@@ -77,6 +77,15 @@ A type belongs here if making it, setting its attributes and calling it can neit
 the file chooses nor reach the system. Search trees of neighbours (`KDTree`) do not: like decision
 trees they hold raw indices, and nothing here checks theirs.
 """
+
+
+def start(threads: int) -> None:
+    """Imports scikit-learn and skops; each thread that predicts caps its own pools.
+
+    Args:
+        threads: Threads of one prediction, not used here.
+    """
+    _skops()
 
 
 def device() -> str:

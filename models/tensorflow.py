@@ -19,7 +19,7 @@ from models.manifest import Manifest
 from models.outputs import choose
 from switchyard.errors import ModelRefused
 
-__all__ = ["MODEL_FOLDER", "SIGNATURE", "cap_threads", "device", "load", "save"]
+__all__ = ["MODEL_FOLDER", "SIGNATURE", "device", "load", "save", "start"]
 
 Array = np.ndarray[Any, Any]
 
@@ -50,7 +50,7 @@ def device() -> str:
     return "cuda" if gpus else "cpu"
 
 
-def cap_threads(threads: int) -> None:
+def start(threads: int) -> None:
     """Caps TensorFlow's thread pools; it takes this only before its first computation.
 
     Args:

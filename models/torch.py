@@ -25,11 +25,11 @@ __all__ = [
     "WEIGHTS_FILE",
     "arguments",
     "build",
-    "cap_threads",
     "device",
     "load",
     "save_exported",
     "save_weights",
+    "start",
     "tensor",
 ]
 
@@ -59,7 +59,7 @@ def device() -> str:
     return "cuda"
 
 
-def cap_threads(threads: int) -> None:
+def start(threads: int) -> None:
     """Caps the threads of one operation, for all threads of this process that predict.
 
     Args:

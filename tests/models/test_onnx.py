@@ -252,7 +252,7 @@ folder = Path(sys.argv[1])
 manifest = Manifest.model_validate_json((folder / "manifest").read_text())
 def started(threads):
     before = len(os.listdir("/proc/self/task"))
-    onnx.cap_threads(threads)
+    onnx.start(threads)
     predict = onnx.load(folder, manifest, "cpu")
     predict(np.zeros((5000, 4), dtype=np.float32))
     return len(os.listdir("/proc/self/task")) - before

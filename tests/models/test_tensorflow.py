@@ -155,9 +155,9 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, manifest):
 
 def test_threads_are_capped_before_the_first_computation():
     program = (
-        "import models.tensorflow as loader; loader.cap_threads(1);"
+        "import models.tensorflow as loader; loader.start(1);"
         "import tensorflow as tf; tf.constant(1.0) + 1;"
-        "loader.cap_threads(1); loader.cap_threads(2);"
+        "loader.start(1); loader.start(2);"
         "threading = tf.config.threading;"
         "print(threading.get_intra_op_parallelism_threads(),"
         " threading.get_inter_op_parallelism_threads())"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 from e2e.server import ROOT, Server
 from mlflow_server import serving
+
+gc.set_threshold(50_000)  # a test process imports every framework; to walk through them takes long
 
 
 @pytest.fixture(scope="session")

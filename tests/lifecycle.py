@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import onnx_files
 import pandas as pd
 import pytest
-import skops.io
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
-from sklearn.linear_model import LinearRegression
+from onnx import ModelProto, TensorProto, helper
 
 from models import lock, store
 from models.manifest import Manifest
@@ -31,6 +31,7 @@ FIELDS = ({"name": "a", "type": "float"}, {"name": "b", "type": "float"})
 ROWS = pd.DataFrame(
     np.random.default_rng(3).normal(size=(80, 2)).astype(np.float32), columns=["a", "b"]
 )
+WEIGHTS = [1.0, -2.0]
 
 
 @dataclass
@@ -48,21 +49,20 @@ class Registry:
     def store(self, name: str = "m", **changes: Any) -> str:
         """Stores a version of a model that loads and answers, and returns it.
 
+        It is an ONNX model, since onnxruntime is imported the quickest.
+
         Args:
             name: Name of the model.
             changes: To its manifest; `wrong=True` stores other answers than the model gives.
         """
         artefact = self.folder / "artefact"
-        artefact.mkdir(exist_ok=True)
-        fitted = LinearRegression().fit(ROWS, ROWS["a"] - 2 * ROWS["b"])
-        skops.io.dump(fitted, artefact / "model.skops")
-        answers = fitted.predict(ROWS) + (1 if changes.pop("wrong", False) else 0)
+        onnx_files.write(_linear(), artefact)
+        answers = ROWS.to_numpy() @ WEIGHTS + (1 if changes.pop("wrong", False) else 0)
         values: dict[str, Any] = {
-            "framework": "sklearn",
-            "format": "skops",
+            "framework": "onnx",
+            "format": "onnx",
             "task": "regression",
             "fields": FIELDS,
-            "input": "frame",
             "output": "values",
             "created": datetime.now(UTC),
         }
@@ -78,8 +78,8 @@ class Registry:
         artefact = self.folder / "bare"
         artefact.mkdir(exist_ok=True)
         manifest = Manifest(
-            framework="sklearn",
-            format="skops",
+            framework="onnx",
+            format="onnx",
             task="regression",
             fields=FIELDS,  # type: ignore[arg-type]
             output="values",
@@ -112,6 +112,16 @@ class Registry:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+def _linear() -> ModelProto:
+    """A model of `ROWS` that answers their product with `WEIGHTS`, (n, 1)."""
+    return onnx_files.graph(
+        nodes=[helper.make_node("MatMul", ["rows", "weights"], ["value"])],
+        inputs={"rows": (TensorProto.FLOAT, ["n", 2])},
+        outputs={"value": (TensorProto.FLOAT, ["n", 1])},
+        initializer=[helper.make_tensor("weights", TensorProto.FLOAT, [2, 1], WEIGHTS)],
+    )
 
 
 @contextmanager
@@ -193,7 +203,7 @@ class Serve:
         if first or not self.is_deaf:
             self._routed = tuple(sorted(t for t in present.values() if t in self._holds))
         holds = tuple(sorted(self._holds))
-        self.state.report(Worker("host", "sklearn", "here:1", self.refs, holds, failed))
+        self.state.report(Worker("host", "onnx", "here:1", self.refs, holds, failed))
         self.state.report(Worker("router", "router", "here:2", self.refs, self._routed))
         self.seen.append((holds, self._routed))
 

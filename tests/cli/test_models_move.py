@@ -96,7 +96,7 @@ def test_a_gate_that_is_not_passed_is_exit_code_3(run, registry: Registry) -> No
 
 def test_a_version_that_is_not_as_it_was_is_exit_code_1(run, registry: Registry) -> None:
     good, bad = registry.store(), registry.store()
-    (store.path("m", bad) / "model.skops").write_bytes(b"damaged")
+    (store.path("m", bad) / "model.onnx").write_bytes(b"damaged")
     ended = run("models", "verify", "--json")
     assert ended.returncode == 1
     assert {row["tag"]: row["ok"] for row in json.loads(ended.stdout)} == {
@@ -106,7 +106,7 @@ def test_a_version_that_is_not_as_it_was_is_exit_code_1(run, registry: Registry)
     words = run("models", "verify", f"m:{bad}")
     assert words.returncode == 1
     assert "NO" in words.stdout
-    assert "model.skops" in words.stdout
+    assert "model.onnx" in words.stdout
 
 
 def test_a_router_that_does_not_follow_is_exit_code_1(registry: Registry, monkeypatch) -> None:
@@ -134,13 +134,13 @@ def test_promote_and_go_back(run, registry: Registry) -> None:
         assert said.returncode == 0, said.stderr
         assert f"m:production is {version} now (before: {first})." in said.stdout
         assert "passed  metrics.auc >= 0.5: it is 0.8" in said.stdout
-        assert "Loaded by: sklearn here:1." in said.stdout
+        assert "Loaded by: onnx here:1." in said.stdout
         assert "Answered with by: router here:2." in said.stdout
         assert f"m:production: checking m:{version} in a clean process" in said.stderr
 
         about = json.loads(run("models", "show", "m:production", "--json").stdout)
         assert (about["version"], about["serves"]["variants"]) == (version, ["e/v"])
-        assert about["serves"]["workers"] == ["sklearn here:1", "router here:2"]
+        assert about["serves"]["workers"] == ["onnx here:1", "router here:2"]
 
         back = json.loads(run("models", "rollback", "m", "--json").stdout)
         assert (back["before"], back["version"], back["action"]) == (version, first, "rollback")
@@ -168,7 +168,7 @@ def test_once_more_says_who_cannot_load_it(run, registry: Registry) -> None:
     with Serve(registry.state, failing={f"m:{version}": "no memory left"}):
         said = run("models", "promote", "m", version)
     assert said.returncode == 1
-    assert f"sklearn here:1 cannot load m:{version}: no memory left" in said.stderr
+    assert f"onnx here:1 cannot load m:{version}: no memory left" in said.stderr
     assert "No running server" not in said.stdout
 
 

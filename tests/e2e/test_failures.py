@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import orjson
+import psutil
 import pytest
 from e2e.calls import FLIGHT, flight, send_all
 from e2e.load import Load
@@ -19,9 +20,31 @@ from monitoring import log
 
 @pytest.fixture
 def server(make_server: Callable[..., Server]) -> Iterator[Server]:
+    """A server that the test may end."""
     own = make_server(plan=ANYONE).start()
     yield own
     own.kill()
+
+
+@pytest.fixture(scope="module")
+def lasting(make_server: Callable[..., Server]) -> Server:
+    return make_server(plan=ANYONE).start()
+
+
+@pytest.fixture
+def whole(lasting: Server) -> Server:
+    """A server that outlives the tests, once the hosts that they have killed are back."""
+    wait_until(lambda: is_up(lasting, "torch"), "the host is back", 90)
+    return lasting
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that its parent has not heard of yet does not."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def is_up(server: Server, host: str) -> bool:
+    return bool(httpx.get(f"{server.url}/health").json()["hosts"][host]["up"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -57,17 +80,17 @@ def test_a_server_that_leaves_says_so_in_its_answers(server: Server) -> None:
     assert set(seen) == {200}
 
 
-def test_a_dead_host_takes_only_its_own_variants_down_and_comes_back(server: Server) -> None:
-    (torch,) = server.workers("TorchHost")
+def test_a_dead_host_takes_only_its_own_variants_down_and_comes_back(whole: Server) -> None:
+    (torch,) = whole.workers("TorchHost")
     with (
-        Load(server.port, {"inputs": [FLIGHT], "variant": "torch"}, clients=5) as hit,
-        Load(server.port, {"inputs": [FLIGHT], "variant": "sklearn"}, clients=5) as others,
+        Load(whole.port, {"inputs": [FLIGHT], "variant": "torch"}, clients=5) as hit,
+        Load(whole.port, {"inputs": [FLIGHT], "variant": "sklearn"}, clients=5) as others,
     ):
         wait_until(lambda: hit.statuses[200] > 50 < others.statuses[200], "both loads run")
         torch.kill()
         wait_until(lambda: hit.statuses[503] > 0, "requests to the dead host are refused")
-        assert server.status("/readyz") == 200
-        assert server.status("/livez") == 200
+        assert whole.status("/readyz") == 200
+        assert whole.status("/livez") == 200
         before = hit.statuses[200]
         wait_until(lambda: hit.statuses[200] > before + 50, "the host serves again", 90)
     assert set(hit.statuses) == {200, 503}
@@ -75,46 +98,40 @@ def test_a_dead_host_takes_only_its_own_variants_down_and_comes_back(server: Ser
     assert set(others.statuses) == {200}
 
 
-def test_a_host_that_dies_while_idle_is_known_as_dead_in_time(server: Server) -> None:
-    (torch,) = server.workers("TorchHost")
+def test_a_host_that_dies_while_idle_is_known_as_dead_in_time(whole: Server) -> None:
+    (torch,) = whole.workers("TorchHost")
     torch.kill()
-    torch.wait(5)
-    body = {"inputs": [FLIGHT], "variant": "torch"}
-    response = httpx.post(f"{server.url}/predict", json=body, timeout=10)
+    wait_until(lambda: not is_alive(torch), "it is dead")
+    # Long before its time limit, and before the host is back.
+    body = {"inputs": [FLIGHT], "variant": "torch", "timeout_ms": 30_000}
+    response = httpx.post(f"{whole.url}/predict", json=body, timeout=40)
     assert response.status_code == 503, response.text
 
 
-def test_a_refusal_says_what_is_away(server: Server) -> None:
-    (torch,) = server.workers("TorchHost")
+def test_a_refusal_says_what_is_away(whole: Server) -> None:
+    (torch,) = whole.workers("TorchHost")
     torch.suspend()  # accepts connections and answers nothing, as while it is restarted
     try:
-        wait_until(
-            lambda: httpx.get(f"{server.url}/health").json()["hosts"]["torch"]["up"] is False,
-            "the router notices",
-        )
-        response = httpx.post(
-            f"{server.url}/predict", json={"inputs": [FLIGHT], "variant": "torch"}
-        )
+        wait_until(lambda: not is_up(whole, "torch"), "the router notices")
+        response = httpx.post(f"{whole.url}/predict", json={"inputs": [FLIGHT], "variant": "torch"})
         assert response.status_code == 503
         assert int(response.headers["retry-after"]) >= 1
         assert response.json()["code"] == "not_ready"
         assert "torch" in response.json()["error"]
     finally:
         torch.resume()
-    wait_until(
-        lambda: httpx.get(f"{server.url}/health").json()["hosts"]["torch"]["up"], "it is back"
-    )
-    (reply,) = send_all(server.port, [{"inputs": [flight()], "variant": "torch"}])
+    wait_until(lambda: is_up(whole, "torch"), "it is back")
+    (reply,) = send_all(whole.port, [{"inputs": [flight()], "variant": "torch"}])
     assert reply.status == 200
 
 
-def test_a_time_limit_is_kept(server: Server) -> None:
-    (torch,) = server.workers("TorchHost")
+def test_a_time_limit_is_kept(whole: Server) -> None:
+    (torch,) = whole.workers("TorchHost")
     torch.suspend()
     started = time.monotonic()
     try:
         response = httpx.post(
-            f"{server.url}/predict",
+            f"{whole.url}/predict",
             json={"inputs": [FLIGHT], "variant": "torch", "timeout_ms": 100},
         )
     finally:

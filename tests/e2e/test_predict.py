@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from e2e.calls import digits, flight, flights
-from e2e.server import Server
+from e2e.server import Server, wait_until
 
 JSON = {"content-type": "application/json"}
 NPY = "application/x-npy"
@@ -310,12 +310,15 @@ def test_health_says_what_is_loaded(http: httpx.Client) -> None:
         assert http.get(path).status_code == 200
 
 
+def series(http: httpx.Client) -> set[str]:
+    lines = http.get("/metrics").text.splitlines()
+    return {line.split()[2] for line in lines if line.startswith("# TYPE ")}
+
+
 def test_metrics_name_the_contracts_series(http: httpx.Client) -> None:
     predict(http, inputs=[flight()], variant="sklearn")
-    text = http.get("/metrics").text
-    for name in ("model_predictions_total", "model_prediction_latency_seconds",
-                 "model_queue_seconds",
-                 "model_compute_seconds", "model_batch_rows", "model_confidence",
-                 "model_active_requests", "model_predicted_class_total",
-                 "prediction_log_dropped_total"):  # fmt: skip
-        assert f"\n# TYPE {name} " in text, name
+    names = {"model_predictions_total", "model_prediction_latency_seconds", "model_queue_seconds",
+             "model_compute_seconds", "model_batch_rows", "model_confidence",
+             "model_active_requests", "model_predicted_class_total",
+             "prediction_log_dropped_total"}  # fmt: skip
+    wait_until(lambda: names <= series(http), f"all of {sorted(names)}")  # once a second

@@ -131,14 +131,14 @@ def test_uses(registry: Registry) -> None:
     tag = Tag("m", version)
     registry.state.set_alias("m", "production", version, "test", "")
     registry.state.propose("m", "staging", version, "ada", 60)
-    registry.state.report(Worker("h", "sklearn", "there:7", (), (str(tag),)))
+    registry.state.report(Worker("h", "onnx", "there:7", (), (str(tag),)))
     plan = plan_of("m:production", f"m:{version}", "m:staging")
     assert catalog.uses(tag, plan, registry.state.observe()) == Uses(
         aliases=("production",),
         variants=("e/v0", "e/v1"),
         pinned=("e/v1",),
         candidates=("staging",),
-        workers=("sklearn there:7",),
+        workers=("onnx there:7",),
     )
 
 

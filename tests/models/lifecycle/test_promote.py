@@ -101,9 +101,9 @@ def test_fields_that_have_no_union_with_a_neighbours_do_not_fit(refused, registr
 def test_damaged_files_are_refused_even_with_force(refused, registry: Registry) -> None:
     registry.first()
     version = registry.store()
-    (store.path("m", version) / "model.skops").write_bytes(b"damaged")
-    assert "model.skops" in refused(version)
-    assert "model.skops" in refused(version, force=True)
+    (store.path("m", version) / "model.onnx").write_bytes(b"damaged")
+    assert "model.onnx" in refused(version)
+    assert "model.onnx" in refused(version, force=True)
 
 
 def test_a_manifest_that_cannot_be_read_is_refused(refused, registry: Registry) -> None:
@@ -212,7 +212,7 @@ def test_a_version_that_is_there_already_changes_nothing(to, registry: Registry)
     with Serve(registry.state):
         moved = to(version)
     assert (moved.before, moved.version, moved.changed) == (version, version, False)
-    assert (moved.hosts, moved.routers) == (("sklearn here:1",), ("router here:2",))
+    assert (moved.hosts, moved.routers) == (("onnx here:1",), ("router here:2",))
     assert len(registry.state.alias_history("m")) == 1
     assert registry.state.observe().candidates == ()
 

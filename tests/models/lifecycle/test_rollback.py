@@ -91,13 +91,13 @@ def test_an_alias_that_is_not_where_it_was_is_left_there(registry: Registry) -> 
 def test_a_version_that_does_not_load_is_no_way_back(registry: Registry) -> None:
     first, second = registry.first(), registry.store()
     registry.state.set_alias("m", "production", second, "test", "", action="promote")
-    (store.path("m", first) / "model.skops").write_bytes(b"damaged")
+    (store.path("m", first) / "model.onnx").write_bytes(b"damaged")
     with pytest.raises(PromotionRefused):
         back(registry, why="")
     assert registry.state.alias("m", "production") == second
     refusal = registry.state.alias_history("m")[-1]
     assert (refusal.action, refusal.to_version, refusal.who) == ("refused", first, "ada")
-    assert "model.skops" in refusal.why
+    assert "model.onnx" in refusal.why
 
 
 def test_each_rollback_goes_one_further_back(registry: Registry) -> None:

@@ -19,7 +19,7 @@ from models.lifecycle.swap import Move, swap
 from switchyard.state import State
 import sys
 before, version = sys.argv[1:]
-move = Move("m", "production", before, version, "sklearn", "ada", "", "promote")
+move = Move("m", "production", before, version, "onnx", "ada", "", "promote")
 swap(State.open(), move, lambda known: None, lambda words: None)
 """
 
@@ -34,7 +34,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
 def move(registry: Registry) -> Move:
     before, version = registry.bare(), registry.bare()
     registry.state.set_alias("m", "production", before, "test", "")
-    return Move("m", "production", before, version, "sklearn", "ada", "better", "promote")
+    return Move("m", "production", before, version, "onnx", "ada", "better", "promote")
 
 
 def swapped(registry: Registry, move: Move, limits: Limits | None = None) -> Places:
@@ -58,14 +58,14 @@ def test_a_host_that_cannot_load_it_refuses_with_its_place_and_reason(registry, 
         pytest.raises(PromotionRefused) as caught,
     ):
         swapped(registry, move)
-    assert caught.value.message == f"sklearn here:1 cannot load {move.tag}: no memory left"
+    assert caught.value.message == f"onnx here:1 cannot load {move.tag}: no memory left"
     assert nothing_changed(registry, move)
 
 
 def test_a_host_that_is_never_done_is_named(registry, move) -> None:
     with (
         Serve(registry.state, is_stuck=True),
-        pytest.raises(PromotionRefused, match=r"sklearn here:1 did not load m:\w+ within 0.3 s"),
+        pytest.raises(PromotionRefused, match=r"onnx here:1 did not load m:\w+ within 0.3 s"),
     ):
         swapped(registry, move, QUICK)
     assert nothing_changed(registry, move)
@@ -74,7 +74,7 @@ def test_a_host_that_is_never_done_is_named(registry, move) -> None:
 def test_a_router_that_does_not_follow_is_reported(registry, move) -> None:
     with Serve(registry.state, is_deaf=True):
         places = swapped(registry, move, QUICK)
-    assert places == Places(("sklearn here:1",), (), ("router here:2",))
+    assert places == Places(("onnx here:1",), (), ("router here:2",))
     assert registry.state.alias("m", "production") == move.version
 
 
@@ -84,7 +84,7 @@ def test_an_alias_that_somebody_else_moves_meanwhile_is_left_there(registry, mov
     def meanwhile(words: str) -> None:
         registry.state.set_alias("m", "production", other, "bob", "")
 
-    registry.state.report(Worker("h", "sklearn", "here", (move.ref,)))  # still loading
+    registry.state.report(Worker("h", "onnx", "here", (move.ref,)))  # still loading
     done = Thread(
         target=wait_until, args=[lambda: registry.state.alias("m", "production") == other]
     )
@@ -92,7 +92,7 @@ def test_an_alias_that_somebody_else_moves_meanwhile_is_left_there(registry, mov
 
     def loads() -> None:
         done.join()
-        registry.state.report(Worker("h", "sklearn", "here", (move.ref,), (move.tag,)))
+        registry.state.report(Worker("h", "onnx", "here", (move.ref,), (move.tag,)))
 
     loading = Thread(target=loads)
     loading.start()
@@ -131,7 +131,7 @@ def test_a_database_that_hesitates_after_the_move_is_asked_again(
     with Serve(registry.state):
         places = swap(hiccups, move, lambda known: None, heard.append)
     assert left == []
-    assert places == Places(("sklearn here:1",), ("router here:2",))
+    assert places == Places(("onnx here:1",), ("router here:2",))
     assert "The state database does not answer: gone." in heard
 
 
@@ -147,7 +147,7 @@ def test_a_database_that_is_gone_after_the_move_leaves_the_routers_behind(
     monkeypatch.setattr(hiccups, "set_alias", last)
     with Serve(registry.state):
         places = swap(hiccups, move, lambda known: None, lambda words: None, QUICK)
-    assert places == Places(("sklearn here:1",), (), ("router here:2",))
+    assert places == Places(("onnx here:1",), (), ("router here:2",))
     assert registry.state.alias("m", "production") == move.version
 
 
@@ -177,13 +177,13 @@ def test_who_does_not_follow_an_alias_where_it_is(registry, move) -> None:
     same = replace(move, version=str(move.before))
     with Serve(registry.state, failing={same.tag: "no memory left"}):
         places = stay(registry.state, same, lambda words: None, QUICK)
-    assert places.failed == (f"sklearn here:1 cannot load {same.tag}: no memory left",)
+    assert places.failed == (f"onnx here:1 cannot load {same.tag}: no memory left",)
     assert (places.hosts, places.routers, places.behind) == ((), (), ("router here:2",))
 
-    registry.state.report(Worker("h", "sklearn", "here:3", (move.ref,)))  # still loading
+    registry.state.report(Worker("h", "onnx", "here:3", (move.ref,)))  # still loading
     with Serve(registry.state):
         places = stay(registry.state, same, lambda words: None, QUICK)
-    assert places == Places(("sklearn here:1",), ("router here:2",), ("sklearn here:3",))
+    assert places == Places(("onnx here:1",), ("router here:2",), ("onnx here:3",))
     assert nothing_changed(registry, move)
 
 
@@ -219,7 +219,7 @@ def test_a_kill_in_the_middle_changes_nothing_and_the_next_one_works(registry, m
         assert (left.version, left.alias) == (move.version, "production")
         places = swapped(registry, move)
         registry.state.renew(left.id, 0)  # its time is up
-    assert places == Places(("sklearn here:1",), ("router here:2",), ())
+    assert places == Places(("onnx here:1",), ("router here:2",), ())
     assert registry.state.alias("m", "production") == move.version
     assert registry.state.observe().candidates == ()
 
@@ -258,7 +258,7 @@ def test_without_a_server_the_alias_just_moves(registry, move) -> None:
     "worker",
     [
         Worker("w", "torch", "elsewhere", ("m:production",)),
-        Worker("w", "sklearn", "elsewhere", ("m:staging", "n:production")),
+        Worker("w", "onnx", "elsewhere", ("m:staging", "n:production")),
     ],
 )
 def test_hosts_that_do_not_serve_it_are_not_waited_for(registry, move, worker: Worker) -> None:
@@ -271,7 +271,7 @@ def test_no_router_sends_anything_before_the_host_has_it(registry, move) -> None
     with Serve(registry.state) as serve:
         places = swapped(registry, move)
         wait_until(lambda: serve.seen[-1] == ((new,), (new,)))
-    assert places == Places(("sklearn here:1",), ("router here:2",), ())
+    assert places == Places(("onnx here:1",), ("router here:2",), ())
     for holds, routed in serve.seen:
         assert set(routed) <= set(holds)
         assert routed in ((old,), (new,))

@@ -176,7 +176,7 @@ def test_a_promotion_and_back(ask, registry: Registry) -> None:
         body = {"version": version, "reason": "a try", "force": True}
         moved = ask("PUT", f"{BASE}/m/aliases/production", json=body).json()
         assert (moved["before"], moved["version"], moved["changed"]) == (first, version, True)
-        assert (moved["hosts"], moved["routers"]) == (["sklearn here:1"], ["router here:2"])
+        assert (moved["hosts"], moved["routers"]) == (["onnx here:1"], ["router here:2"])
         assert "metrics.auc >= 0.5" in moved["overruled"]
         assert ask("POST", f"{BASE}/m/rollback").json()["version"] == first
     about = ask("GET", f"{BASE}/m").json()

@@ -28,7 +28,7 @@ serve: train
 	$(BIN)/bentoml serve --port $(PORT)
 
 test: setup
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

@@ -124,7 +124,8 @@ class HostLink:
                 reply = await self.client.request("POST", path, body, headers, timeout)
             except HopClosed:
                 self.client.drop_idle()  # one worker of several may have died: ask the others
-                if not await self.probe():
+                # Where a probe has just ended this call, another would take its time limit's rest.
+                if not self.up or not await self.probe():
                     raise
                 reply = await self.client.request("POST", path, body, headers, timeout)
         except HopClosed as error:

@@ -254,6 +254,26 @@ def test_a_call_is_not_repeated_at_a_host_that_does_not_answer_a_probe(tmp_path:
     run(scenario)
 
 
+def test_a_call_that_a_probe_ends_asks_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that died keeps its socket until it is restarted, so each further probe takes long."""
+
+    async def scenario() -> None:
+        async with linked(tmp_path) as (host, link):
+            await link.probe()
+            host.infer = host.status = silence = Silence()
+            monkeypatch.setattr(links, "PROBE_LIMIT_SECONDS", 0.05)
+            call = asyncio.create_task(link.infer(PATH, 4, BODY, 60))
+            await silence.met.wait()
+            assert not await link.probe()
+            monkeypatch.setattr(links, "PROBE_LIMIT_SECONDS", 60)
+            with pytest.raises(NotReady):
+                await call
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("kind", [ModelFailed, InvalidInput])
 def test_a_refusal_is_the_exception_that_it_was_at_the_host(
     tmp_path: Path, kind: type[SwitchyardError]

@@ -228,7 +228,7 @@ def _needed(data: bytes) -> tuple[str, ...]:
         needed = _skops().get_untrusted_types(data=data)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ModelRefused(f"{MODEL_FILE} is malformed ({type(error).__name__}).") from error
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
         raise ModelRefused(
             f"{MODEL_FILE} is not a skops file; pickle and joblib files are never loaded, "
             "save the estimator with skops."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -11,8 +13,12 @@ from switchyard.errors import ModelRefused
 
 __all__ = ["DAMAGED", "check_stored"]
 
-DAMAGED: Final = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError)
-"""What `zipfile` raises on files that are no archive, or one that is damaged or encrypted."""
+DAMAGED: Final = (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error, lzma.LZMAError)
+"""What `zipfile` raises on files that are no archive, or one that is damaged or encrypted.
+
+RuntimeError is also NotImplementedError, for ways to compress that it does not know. Damage within
+bzip2 is an OSError, as files raise that cannot be read: who reads from memory may add it.
+"""
 
 
 def check_stored(entries: Sequence[zipfile.ZipInfo], path: Path) -> None:

@@ -225,6 +225,21 @@ def test_a_malformed_schema_is_refused(schema, tmp_path, manifest_of):
         loader.load(tmp_path, manifest_of(), "cpu")
 
 
+@pytest.mark.parametrize(
+    "compression",
+    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
+)
+def test_a_damaged_file_is_refused(compression, rows, target, tmp_path, manifest_of):
+    data = bytearray(dumps(LogisticRegression().fit(rows, target), compression=compression))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        header = archive.getinfo("schema.json")
+    begin = header.header_offset + 30 + len("schema.json")
+    data[begin : begin + 40] = b"\xff" * 40
+    put(tmp_path, data)
+    with pytest.raises(ModelRefused, match=r"model\.skops is"):
+        loader.load(tmp_path, manifest_of(), "cpu")
+
+
 def test_an_estimator_without_the_method_that_the_output_needs_is_refused(
     rows, tmp_path, manifest_of
 ):

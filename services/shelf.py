@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import logging
 import sys
 
@@ -60,12 +61,11 @@ class Shelf:
         try:
             name, version = store.split(tag)
             manifest = store.manifest(name, version)
-            sample = store.reference(name, version).head(WARM_UP_ROWS)
-            rows = Columns.from_frame(manifest.fields, sample)
             if not self.loaded:
                 _keep_imports(manifest)
             model = runtime.load(store.path(name, version), manifest, threads=self._threads)
-            model.warm_up(rows)
+            sample = store.reference(name, version).head(WARM_UP_ROWS)
+            model.warm_up(Columns.from_frame(manifest.fields, sample))
         except SwitchyardError as error:
             self.failed[tag] = error.message
             logger.error("%s is not served: %s", tag, error.message)
@@ -94,6 +94,8 @@ def _keep_imports(manifest: Manifest) -> None:
     Nothing runs while Python walks through its objects: 50 ms with scikit-learn and pandas, 150 ms
     with TensorFlow, and 1 ms with the models alone. Those must not be kept, they may be dropped.
     """
+    for module in ("pandas", "pyarrow.dataset", "pyarrow.parquet"):  # they read reference rows
+        importlib.import_module(module)
     runtime.prepare(manifest)  # imports the transform
     gc.collect()
     gc.freeze()

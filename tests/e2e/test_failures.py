@@ -27,9 +27,11 @@ def server(make_server: Callable[..., Server]) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def lasting(make_server: Callable[..., Server]) -> Server:
+def lasting(make_server: Callable[..., Server]) -> Iterator[Server]:
     """A dead host is known as dead in less than 2 s, but not on a machine as busy as this one."""
-    return make_server(plan=f"{ANYONE}    limits: {{timeout_ms: 20000}}\n").start()
+    own = make_server(plan=f"{ANYONE}    limits: {{timeout_ms: 20000}}\n").start()
+    yield own
+    own.kill()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,17 @@ shelf.drop({one})
 print(walked, gone() is None, list(shelf.loaded) == [other])
 """
 
+ALTERED = """
+from models import store
+from services.shelf import Shelf
+
+(version,) = store.versions("m")
+(version.path / "reference.parquet").write_bytes(b"no table")
+shelf = Shelf("sklearn", 1)
+shelf.load(f"m:{version.version}")
+print(*shelf.failed.values())
+"""
+
 
 @pytest.mark.parametrize("framework", ["sklearn", "torch", "tensorflow"])
 def test_a_drop_walks_through_models_only_and_takes_their_cycles(
@@ -36,10 +48,23 @@ def test_a_drop_walks_through_models_only_and_takes_their_cycles(
 ) -> None:
     env = {**os.environ, "BENTOML_HOME": str(store), "SWITCHYARD_HOME": str(tmp_path)}
     names = [f"{data}-{framework}" for data in ("flights", "digits")]
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *names],
-        cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    walked, *rest = done.stdout.splitlines()[-1].split()
+    walked, *rest = run(SCRIPT, env, *names).split()
     assert int(walked) < 15_000  # their imports make 100,000 to 500,000 objects
     assert rest == ["True", "True"]
+
+
+def test_altered_reference_rows_are_found_before_they_are_read(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store / "models" / "digits-sklearn", tmp_path / "models" / "m", symlinks=True)
+    home = str(tmp_path)
+    said = run(ALTERED, {**os.environ, "BENTOML_HOME": home, "SWITCHYARD_HOME": home})
+    assert "reference.parquet" in said
+    assert "Arrow" not in said
+
+
+def run(script: str, env: dict[str, str], *words: str) -> str:
+    """Returns the last line that a process of its own prints; what it freezes stays frozen."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    return done.stdout.splitlines()[-1]

@@ -185,3 +185,31 @@ def test_missing_files_are_refused(tmp_path, manifest, exported):
 
 def test_the_device_is_one_that_works():
     torch.ones(1, device=loader.device())
+
+
+# With a GPU
+
+on_gpu = pytest.mark.skipif(loader.device() != "cuda", reason="torch finds no GPU here")
+
+
+@on_gpu
+@pytest.mark.parametrize("count", [1, 7, 40])
+def test_a_gpu_answers_as_the_cpu_does(count, mlp, rows, tmp_path, manifest, exported):
+    loader.save_weights(mlp, tmp_path)
+    loader.save_exported(mlp, (torch.zeros(2, 3),), tmp_path)
+    for one in (manifest, exported):
+        answers = loader.load(tmp_path, one, "cuda")(rows[:count])
+        np.testing.assert_allclose(answers, expected(mlp.cpu(), rows[:count]), atol=1e-3)
+
+
+@on_gpu
+def test_arrays_by_name_reach_the_gpu(pair, tmp_path, manifest, exported):
+    name, module = pair
+    loader.save_weights(module, tmp_path)
+    loader.save_exported(module, (torch.zeros(2), torch.zeros(2, dtype=torch.int64)), tmp_path)
+    number, word = np.array([1.0, 2.0, 3.0]), np.array([0, 4, 2])
+    answer = expected_pair(module, number, word)
+    plain = manifest.model_copy(update={"model_class": f"{name}:Pair", "model_kwargs": {}})
+    for one in (plain, exported):
+        found = loader.load(tmp_path, one, "cuda")({"word": word, "number": number})
+        np.testing.assert_allclose(found, answer, atol=1e-3)

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from monitoring.feedback import FeedbackLog
 from monitoring.log import PredictionLog
 from monitoring.metrics import Metrics
+from services.admin.api import AdminApi
 from services.admin.auth import Gate
 from services.admin.models import ModelRoutes
 from services.api import Accepted, Prediction
@@ -92,7 +93,7 @@ class RouterBase:
         self.endpoints = Endpoints(self.plan, self.specs, self.links, self.log, self.metrics, state)
         self.gate = Gate(self.plan.auth, settings.admin_token(), state)
         serving = self.endpoints.by_name
-        self.models = ModelRoutes(self.plan, state, self.gate)
+        self.admin = AdminApi(self.plan, self.gate, ModelRoutes(self.plan, state).routes)
         self.front = Front(serving, self.plan.default_endpoint, self.gate, self.feedback_log)
         self.health = Health(serving, self.links)
         self.leaving = False
@@ -172,7 +173,7 @@ class RouterBase:
         if route is None:
             if path in BENTOML_PATHS or path.startswith(BENTOML_FOLDERS):
                 return None
-            return self.models.route(scope) or self._nothing_there
+            return self.admin.route(scope) or self._nothing_there
         method, handler = route
         if scope["method"] == method or (method == "GET" and scope["method"] == "HEAD"):
             return handler

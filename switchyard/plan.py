@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from math import fsum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
+from pydantic import Field as Setting
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -21,13 +20,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic import Field as Setting
 
 from switchyard import settings
 from switchyard.errors import PlanError
 from switchyard.formats import BaseUrl, Name, Reference
 from switchyard.gates import Gate
 from switchyard.plan_problems import first_problem, hint, wrong
+from switchyard.plan_rollout import CANARY, Breaker, Canary, Metrics
+from switchyard.section import Section
 from switchyard.yaml_lines import YamlProblem, read
 
 __all__ = [
@@ -49,21 +49,7 @@ Framework = Literal["sklearn", "torch", "tensorflow", "onnx"]
 SUM_TOLERANCE: Final = 1e-6
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            known = tuple(cls.model_fields)
-            for key in value:
-                if key not in known:
-                    raise wrong(f"is an unknown key; {hint(key, known, 'the keys here are')}", key)
-        return value
-
-
-class Variant(_Section):
+class Variant(Section):
     """A named way to answer an endpoint.
 
     Attributes:
@@ -73,17 +59,19 @@ class Variant(_Section):
     model: Reference
 
 
-class Traffic(_Section):
+class Traffic(Section):
     """Which part of the traffic goes where.
 
     Attributes:
         split: Share of each variant, in [0, 1]; in a loaded plan every variant has one, and they
             sum to 1.
         shadow: Share of the requests that is mirrored to a variant after the answer, in [0, 1].
+        coverage: Share of the keys that take part in the split; the others go to `stable`.
     """
 
     split: dict[str, float] = Setting(default_factory=dict)
     shadow: dict[str, float] = Setting(default_factory=dict)
+    coverage: Annotated[float, Setting(ge=0, le=1)] = 1.0
 
     @field_validator("split", "shadow")
     @classmethod
@@ -94,7 +82,7 @@ class Traffic(_Section):
         return shares
 
 
-class Limits(_Section):
+class Limits(Section):
     """What one request of an endpoint may cost.
 
     Attributes:
@@ -110,7 +98,7 @@ class Limits(_Section):
     timeout_ms: PositiveFloat = 2000
 
 
-class Endpoint(_Section):
+class Endpoint(Section):
     """What a caller asks for.
 
     Attributes:
@@ -121,6 +109,11 @@ class Endpoint(_Section):
         forced_variant: Who may ask for a variant.
         limits: What one request may cost.
         gates: Rules that a version must pass before an alias of a variant moves to it.
+        key_field: Field whose value is the sticky key of requests that name none.
+        fallback: Variant that answers where another cannot: true for `stable`, or its name.
+        breaker: When a variant that fails is left alone for a while.
+        metrics: What variants are compared by.
+        canary: How a new version takes over step by step.
     """
 
     default: bool = False
@@ -130,6 +123,20 @@ class Endpoint(_Section):
     forced_variant: Literal["anyone", "admin"] = "admin"
     limits: Limits = Setting(default_factory=Limits)
     gates: list[Gate] = Setting(default_factory=list)
+    key_field: str | None = None
+    fallback: bool | str = False
+    breaker: Breaker = Setting(default_factory=Breaker)
+    metrics: Metrics | None = None
+    canary: Canary = Setting(default_factory=Canary)
+
+    @field_validator("variants")
+    @classmethod
+    def _no_canary(cls, variants: dict[str, Variant]) -> dict[str, Variant]:
+        if CANARY in variants:
+            raise wrong(
+                "is the name of the variant that `canary start` makes; take another", CANARY
+            )
+        return variants
 
     @field_validator("stable")
     @classmethod
@@ -154,12 +161,37 @@ class Endpoint(_Section):
         total = fsum(split.values())
         if abs(total - 1) > SUM_TOLERANCE:
             raise wrong(f"sums to {total:.10g}, but the shares must sum to 1", "split")
-        return Traffic(
-            split={name: split.get(name, 0.0) for name in variants}, shadow=traffic.shadow
+        return traffic.model_copy(
+            update={"split": {name: split.get(name, 0.0) for name in variants}}
         )
 
+    @model_validator(mode="after")
+    def _names_known(self) -> Endpoint:
+        named = {
+            "fallback": self.fallback,
+            "metrics.control": self.metrics and self.metrics.control,
+        }
+        for place, name in named.items():
+            if isinstance(name, str) and name not in self.variants:
+                known = hint(name, tuple(self.variants), "the variants are")
+                raise wrong(f"is {name!r}; {known}", *place.split("."))
+        for name in self.canary.guards.metrics:
+            if self.metrics is None or name not in self.metrics.all:
+                raise wrong(
+                    "is no metric of this endpoint; declare it under 'metrics'",
+                    *("canary", "guards", "metrics", name),
+                )
+        return self
 
-class Resources(_Section):
+    @property
+    def fallback_variant(self) -> str | None:
+        """Name of the variant that answers where another cannot, None if none may."""
+        if isinstance(self.fallback, str):
+            return self.fallback
+        return self.stable if self.fallback else None
+
+
+class Resources(Section):
     """What BentoML's `resources` of a host declare.
 
     Attributes:
@@ -180,7 +212,7 @@ class Resources(_Section):
         return gpu
 
 
-class Host(_Section):
+class Host(Section):
     """How the host of one framework runs.
 
     Attributes:
@@ -204,7 +236,7 @@ class Host(_Section):
         return self
 
 
-class RouterSettings(_Section):
+class RouterSettings(Section):
     """How the router runs.
 
     Attributes:
@@ -214,7 +246,7 @@ class RouterSettings(_Section):
     workers: PositiveInt = 1
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """When a segment of the prediction log becomes a Parquet file: at whichever comes first.
 
     Attributes:
@@ -226,7 +258,7 @@ class LogSettings(_Section):
     roll_mb: PositiveFloat = 64
 
 
-class Plan(_Section):
+class Plan(Section):
     """The whole plan.
 
     Attributes:

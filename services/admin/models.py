@@ -11,50 +11,25 @@ of the router does one of them at a time.
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import unicodedata
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated, Any, Final, TypeVar
-
-import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from typing import Any
 
 from models import lock, store
 from models.lifecycle import catalog
 from models.lifecycle.promote import promote
 from models.lifecycle.rollback import rollback
-from services.admin.auth import Gate
-from services.dataplane.front import fail
-from services.dataplane.lean import JSON, Handler, Receive, Scope, Send, read_body, respond
-from switchyard.errors import Conflict, InvalidInput, MethodNotAllowed, NotFound
+from services.admin.api import WHO, Body, Call, Reason, Route
+from switchyard.errors import Conflict, NotFound
 from switchyard.plan import Plan
 from switchyard.state import State
 
 __all__ = ["ModelRoutes"]
 
-PREFIX: Final = "/admin/v1/models"
-WHO: Final = "admin API"
-MAX_BODY: Final = 65_536
-"""Bytes of a request's body."""
 
-T = TypeVar("T")
-Body = TypeVar("Body", bound=BaseModel)
-
-
-def _plain(text: str) -> str:
-    if any(unicodedata.category(character) == "Cc" for character in text):
-        raise ValueError("it holds a control character; write it on one line")
-    return text
-
-
-Reason = Annotated[str, AfterValidator(_plain)]
-"""Text for the history: one line, which all databases store and all terminals show as it is."""
-
-
-class AliasBody(BaseModel):
+class AliasBody(Body):
     """Body of `PUT /admin/v1/models/{m}/aliases/{alias}`.
 
     Attributes:
@@ -63,14 +38,12 @@ class AliasBody(BaseModel):
         force: Whether gates that are not passed are overruled.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
     version: str
     reason: Reason = ""
     force: bool = False
 
 
-class RollbackBody(BaseModel):
+class RollbackBody(Body):
     """Body of `POST /admin/v1/models/{m}/rollback`.
 
     Attributes:
@@ -78,111 +51,42 @@ class RollbackBody(BaseModel):
         reason: Why, for the history.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
     alias: str = "production"
     reason: Reason = ""
 
 
 class ModelRoutes:
-    """Answers the admin routes of models.
+    """The admin routes of models.
 
     Args:
         plan: The plan.
         state: The state database.
-        gate: Who may do what.
+
+    Attributes:
+        routes: The routes.
     """
 
-    def __init__(self, plan: Plan, state: State, gate: Gate) -> None:
+    def __init__(self, plan: Plan, state: State) -> None:
         self._plan = plan
         self._state = state
-        self._gate = gate
         self._moving = threading.Lock()
+        self.routes = (
+            Route("GET", "/models", self._list),
+            Route("GET", "/models/{model}", self._show),
+            Route("PUT", "/models/{model}/aliases/{alias}", self._promote, AliasBody),
+            Route("POST", "/models/{model}/rollback", self._rollback, RollbackBody),
+        )
 
-    def route(self, scope: Scope) -> Handler | None:
-        """Returns the handler of a request, None if its path is not one of these routes'."""
-        path: str = scope["path"]
-        return self.handle if path == PREFIX or path.startswith(f"{PREFIX}/") else None
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI handler of all of these routes; every one needs the admin scope."""
-        try:
-            headers = dict(scope["headers"])
-            await self._gate.learn(headers)
-            self._gate.require(headers, "admin")
-            work = self._work(
-                scope["method"], scope["path"], await read_body(receive, headers, MAX_BODY)
-            )
-            answer = await _in_thread(work)
-            await respond(send, 200, [JSON], orjson.dumps(answer))
-        except Exception as error:
-            await fail(send, error, None)
-
-    def _work(self, method: str, path: str, body: bytes) -> Callable[[], Any]:
-        """Returns what is to be done, which blocks.
-
-        Raises:
-            NotFound: No such route.
-            MethodNotAllowed: The route takes another method.
-            InvalidInput: The body is not the route's.
-            Conflict: The plan is static, and the route changes something.
-        """
-        match path.removeprefix(PREFIX).split("/")[1:]:
-            case []:
-                _take(method, "GET", path)
-                return self._list
-            case [name] if name:
-                _take(method, "GET", path)
-                return lambda: self._show(name)
-            case [name, "aliases", alias] if name and alias:
-                _take(method, "PUT", path)
-                asked = self._asked(AliasBody, body)
-                return self._alone(lambda: self._promote(name, alias, asked))
-            case [name, "rollback"] if name:
-                _take(method, "POST", path)
-                wanted = self._asked(RollbackBody, body or b"{}")
-                return self._alone(lambda: self._rollback(name, wanted))
-        raise NotFound(f"There is nothing at {path}; /docs.json lists the routes.")
-
-    def _alone(self, work: Callable[[], T]) -> Callable[[], T]:
-        """Wraps what moves an alias: while another one is moved here, it is refused at once."""
-
-        def run() -> T:
-            if not self._moving.acquire(blocking=False):
-                raise Conflict(
-                    "Another promotion or rollback is going on in this server; "
-                    "try again when it has ended."
-                )
-            try:
-                return work()
-            finally:
-                self._moving.release()
-
-        return run
-
-    def _asked(self, kind: type[Body], body: bytes) -> Body:
-        """Reads the body of a route that changes something."""
-        if self._plan.mode == "static":
-            raise Conflict("The plan says 'mode: static': nothing is changed while it is served.")
-        try:
-            return kind.model_validate(orjson.loads(body))
-        except orjson.JSONDecodeError as error:
-            raise InvalidInput(f"The body is not JSON: {error}.") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "the body"
-            keys = ", ".join(map(repr, kind.model_fields))
-            raise InvalidInput(f"{key}: {first['msg']}; the keys here are {keys}.") from error
-
-    def _list(self) -> list[dict[str, Any]]:
+    def _list(self, call: Call) -> list[dict[str, Any]]:
         known = lock.aliases(self._state)
         found = catalog.listed(store.versions(), lambda version: catalog.summary(version, known))
         return [row for _, row in found]
 
-    def _show(self, name: str) -> dict[str, Any]:
-        versions = store.versions(store.check_word("model name", name))
+    def _show(self, call: Call) -> dict[str, Any]:
+        name = store.check_word("model name", call.path["model"])
+        versions = store.versions(name)
         if not versions:
-            raise NotFound(f"There is no model {name!r} in the store; {PREFIX} lists all.")
+            raise NotFound(f"There is no model {name!r} in the store; /admin/v1/models lists all.")
         observed = self._state.observe()
         known = lock.effective(observed.aliases)
         found = catalog.listed(
@@ -197,55 +101,43 @@ class ModelRoutes:
             "history": [asdict(change) for change in self._state.alias_history(name)],
         }
 
-    def _promote(self, name: str, alias: str, asked: AliasBody) -> dict[str, Any]:
-        moved = promote(
-            name,
-            asked.version,
-            plan=self._plan,
-            state=self._state,
-            who=WHO,
-            why=asked.reason,
-            alias=alias,
-            force=asked.force,
-        )
+    def _promote(self, call: Call) -> dict[str, Any]:
+        asked: AliasBody = call.body
+        with self._alone():
+            moved = promote(
+                call.path["model"],
+                asked.version,
+                plan=self._plan,
+                state=self._state,
+                who=WHO,
+                why=asked.reason,
+                alias=call.path["alias"],
+                force=asked.force,
+            )
         return asdict(moved)
 
-    def _rollback(self, name: str, asked: RollbackBody) -> dict[str, Any]:
-        store.check_word("model name", name)
-        moved = rollback(
-            name,
-            plan=self._plan,
-            state=self._state,
-            who=WHO,
-            why=asked.reason,
-            alias=asked.alias,
-        )
+    def _rollback(self, call: Call) -> dict[str, Any]:
+        asked: RollbackBody = call.body
+        with self._alone():
+            moved = rollback(
+                store.check_word("model name", call.path["model"]),
+                plan=self._plan,
+                state=self._state,
+                who=WHO,
+                why=asked.reason,
+                alias=asked.alias,
+            )
         return asdict(moved)
 
-
-def _take(method: str, taken: str, path: str) -> None:
-    if method != taken and (method, taken) != ("HEAD", "GET"):
-        raise MethodNotAllowed(f"{path} takes {taken}, not {method}.")
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Runs what blocks in a thread of its own.
-
-    It is a daemon, so that a promotion under way does not keep a server from stopping: until the
-    alias has moved nothing has changed, and what was proposed expires.
-    """
-    future: Future[T] = Future()
-
-    def run() -> None:
-        future.set_running_or_notify_cancel()
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Held by what moves an alias: while another one is moved here, it is refused at once."""
+        if not self._moving.acquire(blocking=False):
+            raise Conflict(
+                "Another promotion or rollback is going on in this server; "
+                "try again when it has ended."
+            )
         try:
-            future.set_result(work())
-        except Exception as error:
-            future.set_exception(error)
-        except BaseException as error:  # such as SystemExit, which would end the event loop, too
-            ended = RuntimeError(f"the work was ended by {type(error).__name__}")
-            ended.__cause__ = error
-            future.set_exception(ended)
-
-    threading.Thread(target=run, name="admin", daemon=True).start()
-    return await asyncio.wrap_future(future)
+            yield
+        finally:
+            self._moving.release()

@@ -13,6 +13,7 @@ STOREYS = ("switchyard", "models", "monitoring", "services", "deploy", "cli")
 
 HEAVY = {
     "boto3",
+    "duckdb",
     "evidently",
     "joblib",
     "keras",

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from lifecycle import Registry, Serve, open_registry, plan_of, wait_until
 
+from services.admin.api import AdminApi
 from services.admin.auth import Gate
 from services.admin.models import ModelRoutes
 from services.dataplane.lean import Receive, Scope, Send
@@ -24,12 +25,17 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
         yield opened
 
 
+def api(registry: Registry, plan=PLAN) -> AdminApi:
+    gate = Gate("open", TOKEN, registry.state)
+    return AdminApi(plan, gate, ModelRoutes(plan, registry.state).routes)
+
+
 @pytest.fixture
 def ask(registry: Registry) -> Callable[..., httpx.Response]:
     def run(
         method: str, path: str, token: str | None = TOKEN, plan=PLAN, **more: Any
     ) -> httpx.Response:
-        routes = ModelRoutes(plan, registry.state, Gate("open", TOKEN, registry.state))
+        routes = api(registry, plan)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             handler = routes.route(scope)
@@ -48,8 +54,8 @@ def ask(registry: Registry) -> Callable[..., httpx.Response]:
 
 
 def test_other_paths_are_not_these_routes(registry: Registry) -> None:
-    routes = ModelRoutes(PLAN, registry.state, Gate("open", TOKEN, registry.state))
-    for path in ("/predict", "/admin/v1/modelsx", "/admin/v1", "/admin/v1/endpoints"):
+    routes = api(registry)
+    for path in ("/predict", "/admin/v1", "/admin/v1x/models"):
         assert routes.route({"path": path}) is None
 
 
@@ -135,7 +141,7 @@ def test_a_gate_that_is_not_passed_names_every_rule(ask, registry: Registry) -> 
 
 def test_a_second_move_is_refused_while_one_is_going_on(registry: Registry) -> None:
     first, version = registry.first(metrics={"auc": 0.7}), registry.store(metrics={"auc": 0.8})
-    routes = ModelRoutes(PLAN, registry.state, Gate("open", TOKEN, registry.state))
+    routes = api(registry)
 
     async def asked() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
         headers = {"authorization": f"Bearer {TOKEN}"}

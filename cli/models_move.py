@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.change import changeable_plan, who
 from cli.output import print_json, print_table, working
 
 if TYPE_CHECKING:
     from models.lifecycle.promote import Moved
 
-__all__ = ["history", "print_moved", "promote", "rollback", "who"]
+__all__ = ["history", "print_moved", "promote", "rollback"]
 
 Name = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
 Alias = Annotated[str, typer.Option(help="Alias that moves.")]
@@ -46,16 +46,16 @@ def promote(
     refused for another reason, or a worker does not follow.
     """
     from models.lifecycle import promote as promotion
-    from switchyard import plan
     from switchyard.errors import GateNotPassed
     from switchyard.state import State
 
+    plan = changeable_plan()
     with closing(State.open()) as state, working(f"{name}:{alias}") as progress:
         try:
             moved = promotion.promote(
                 name,
                 version,
-                plan=plan.load(),
+                plan=plan,
                 state=state,
                 who=who(),
                 why=reason,
@@ -75,13 +75,13 @@ def rollback(
 ) -> None:
     """Moves an alias back to the version before; once more, and it goes one further back."""
     from models.lifecycle import rollback as going_back
-    from switchyard import plan
     from switchyard.state import State
 
+    plan = changeable_plan()
     with closing(State.open()) as state, working(f"{name}:{alias}") as progress:
         moved = going_back.rollback(
             name,
-            plan=plan.load(),
+            plan=plan,
             state=state,
             who=who(),
             why=reason,
@@ -119,14 +119,6 @@ def history(name: Name, as_json: AsJson = False) -> None:
             for change in changes
         ],
     )
-
-
-def who() -> str:
-    """Returns who runs the command, for histories."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "unknown"
 
 
 def print_moved(moved: Moved) -> None:

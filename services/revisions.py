@@ -1,14 +1,21 @@
-"""The traffic in force: the plan's, or what has been recorded over it."""
+"""The traffic in force: the plan's, or what has been recorded over it.
+
+How it is changed: `services.reroute`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
 
 from services.traffic import split
 from switchyard.errors import Conflict
 from switchyard.plan import Endpoint
+from switchyard.plan_rollout import CANARY
 from switchyard.records import Revision, iso, utc_now
 from switchyard.state import State
 
-__all__ = ["BY_PLAN", "current", "in_force"]
+__all__ = ["BY_PLAN", "as_planned", "current", "in_force", "kept", "without_canary"]
 
 BY_PLAN = "plan"
 
@@ -41,33 +48,75 @@ def in_force(latest: Revision, settings: Endpoint) -> bool:
     """Tells whether an endpoint's latest revision holds for this plan.
 
     One that was made from a plan holds as long as the plan says the same, any other as long as the
-    plan has the same variants.
+    plan has the same variants. The variant of a canary is there beside the plan's.
     """
-    if latest.shares.keys() != settings.variants.keys():
+    if latest.shares.keys() - {CANARY} != settings.variants.keys():
         return False
-    if latest.who != BY_PLAN:
-        return True
-    return latest.shares == _shares(settings) and latest.shadow == dict(settings.traffic.shadow)
+    return latest.who != BY_PLAN or as_planned(latest, settings)
 
 
-def _shares(settings: Endpoint) -> dict[str, float]:
-    return {name: settings.traffic.split.get(name, 0.0) for name in settings.variants}
+def as_planned(revision: Revision, settings: Endpoint) -> bool:
+    """Tells whether a revision has the traffic that the plan says."""
+    return (
+        revision.shares == settings.traffic.split
+        and revision.shadow == settings.traffic.shadow
+        and revision.coverage == settings.traffic.coverage
+    )
+
+
+def without_canary(revision: Revision, stable: str) -> Revision:
+    """Returns a revision whose canary's part is the stable variant's.
+
+    For a router that has no canary: one that starts while the version is not to be had.
+
+    Args:
+        revision: Any revision.
+        stable: Name of the stable variant.
+    """
+    if CANARY not in revision.shares:
+        return revision
+    shares = {**revision.shares}
+    shares[stable] += shares.pop(CANARY)
+    return replace(
+        revision,
+        shares=shares,
+        intervals=split.rearrange(revision.intervals, shares),
+        shadow={name: share for name, share in revision.shadow.items() if name != CANARY},
+    )
+
+
+def kept(revisions: Iterable[Revision]) -> list[Revision]:
+    """Returns the revisions that have not been taken back, the oldest first.
+
+    A revision that restores an earlier one takes those after that one off.
+
+    Args:
+        revisions: All of an endpoint, the oldest first.
+    """
+    standing: list[Revision] = []
+    for revision in revisions:
+        numbers = [earlier.number for earlier in standing]
+        if revision.restores in numbers:
+            del standing[numbers.index(revision.restores) + 1 :]
+        else:
+            standing.append(revision)
+    return standing
 
 
 def _follow(name: str, settings: Endpoint, latest: Revision | None) -> Revision:
-    shares = _shares(settings)
+    traffic = settings.traffic
     if latest is None:
-        intervals = split.initial(shares)
+        intervals = split.initial(traffic.split)
     else:
-        intervals = split.rearrange(latest.intervals, shares)
+        intervals = split.rearrange(latest.intervals, traffic.split)
     return Revision(
         endpoint=name,
         number=1 if latest is None else latest.number + 1,
         created=iso(utc_now()),
         who=BY_PLAN,
         reason="as the plan says",
-        shares=shares,
+        shares=dict(traffic.split),
         intervals=intervals,
-        shadow=dict(settings.traffic.shadow),
-        coverage=1.0,
+        shadow=dict(traffic.shadow),
+        coverage=traffic.coverage,
     )

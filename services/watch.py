@@ -41,6 +41,11 @@ class Watch:
         self._turn = threading.Lock()
         self._retired = threading.Event()
 
+    @property
+    def worker(self) -> str:
+        """Id under which it speaks."""
+        return self._worker.id
+
     def start(self) -> None:
         """Begins to repeat what was said, in a thread: loading a model may take long."""
         threading.Thread(target=self._beat, name="watch", daemon=True).start()
@@ -54,19 +59,30 @@ class Watch:
         seen = self._state.observe()
         return replace(seen, aliases=lock.effective(seen.aliases))
 
-    def tell(self, holds: Iterable[str], failed: Mapping[str, str] | None = None) -> None:
+    def tell(
+        self,
+        holds: Iterable[str],
+        failed: Mapping[str, str] | None = None,
+        revisions: Mapping[str, int] | None = None,
+    ) -> None:
         """Says what the worker holds, if that is news; once retired, nothing.
 
         Args:
             holds: Tags loaded and warm, or sent to.
             failed: Tags that could not be loaded, with the reason.
+            revisions: By endpoint, the oldest revision of traffic that requests are answered by.
 
         Raises:
             NotReady: The database does not answer.
         """
         held = tuple(sorted(set(holds)))
         with self._turn:
-            worker = replace(self._worker, holds=held, failed=dict(failed or {}))
+            worker = replace(
+                self._worker,
+                holds=held,
+                failed=dict(failed or {}),
+                revisions=dict(revisions or {}),
+            )
             if (self._said and worker == self._worker) or self._retired.is_set():
                 return
             self._state.report(worker)

@@ -17,11 +17,14 @@ __all__ = [
     "alias_history",
     "aliases",
     "api_keys",
+    "canaries",
     "candidates",
     "connect",
+    "experiments",
     "leases",
     "reason",
     "revisions",
+    "tallies",
     "workers",
 ]
 
@@ -114,6 +117,63 @@ workers: Final = sa.Table(
     sa.Column("holds", sa.JSON, nullable=False),
     sa.Column("failed", sa.JSON, nullable=False),
     sa.Column("seen", sa.String, nullable=False),
+    sa.Column("revisions", sa.JSON),
+)
+
+canaries: Final = sa.Table(
+    "canaries",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("endpoint", sa.String, nullable=False),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("alias", sa.String, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("replaces", sa.String, nullable=False),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("who", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("running", sa.String, unique=True),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("since", sa.String, nullable=False),
+    sa.Column("base", sa.Integer, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("verdict", sa.String, nullable=False),
+    sa.Column("turn", sa.Integer, nullable=False),
+)
+"""`running` holds the endpoint while the canary goes on, so that an endpoint has one at most."""
+
+tallies: Final = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("worker", sa.String, primary_key=True),
+    sa.Column("endpoint", sa.String, primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("variant", sa.String, primary_key=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("refused", sa.Integer, nullable=False),
+    sa.Column("latency", sa.JSON, nullable=False),
+    sa.Column("updated", sa.String, nullable=False),
+)
+
+experiments: Final = sa.Table(
+    "experiments",
+    metadata,
+    sa.Column("endpoint", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("definition", sa.JSON, nullable=False),
+    sa.Column("began", sa.String, nullable=False),
+    sa.Column("started", sa.String, nullable=False),
+    sa.Column("cursor", sa.String, nullable=False),
+    sa.Column("position", sa.JSON, nullable=False),
+    sa.Column("statistics", sa.JSON, nullable=False),
+    sa.Column("feedback", sa.JSON, nullable=False),
+    sa.Column("updated", sa.String, nullable=False),
+    sa.Column("ended", sa.String),
+    sa.Column("turn", sa.Integer, nullable=False),
 )
 
 leases: Final = sa.Table(

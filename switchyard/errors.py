@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 __all__ = [
+    "CircuitOpen",
     "Conflict",
     "DeadlineExceeded",
     "Forbidden",
@@ -172,6 +173,12 @@ class NotReady(SwitchyardError):
     """The host of the variant is not there or not warm yet."""
 
     status, code = 503, "not_ready"
+
+
+class CircuitOpen(NotReady):
+    """The variant has failed so often that it is left alone for a while."""
+
+    code = "circuit_open"
 
 
 class DeadlineExceeded(SwitchyardError):

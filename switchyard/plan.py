@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from switchyard import settings
-from switchyard.errors import PlanError
+from switchyard.errors import Conflict, NotFound, PlanError
 from switchyard.formats import BaseUrl, Name, Reference
 from switchyard.gates import Gate
 from switchyard.plan_problems import first_problem, hint, wrong
@@ -295,6 +295,26 @@ class Plan(Section):
         if len(self.endpoints) == 1:
             return next(iter(self.endpoints))
         return next((name for name, endpoint in self.endpoints.items() if endpoint.default), None)
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Returns the settings of an endpoint.
+
+        Raises:
+            NotFound: The plan has no such endpoint.
+        """
+        if name not in self.endpoints:
+            known = ", ".join(self.endpoints)
+            raise NotFound(f"The plan has no endpoint {name!r}; it has {known}.")
+        return self.endpoints[name]
+
+    def check_changeable(self) -> None:
+        """Refuses changes while it is served.
+
+        Raises:
+            Conflict: The plan is static.
+        """
+        if self.mode == "static":
+            raise Conflict("The plan says 'mode: static': nothing is changed while it is served.")
 
     def host(self, framework: Framework) -> Host:
         """Returns the settings of a framework's host, the defaults where the plan has none."""

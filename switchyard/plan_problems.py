@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from switchyard.yaml_lines import Key, Lines
 
-__all__ = ["first_problem", "hint", "wrong"]
+__all__ = ["first_problem", "hint", "problem", "wrong"]
 
 EXPECTED: Final = {
     "model_type": "must be a mapping of keys",
@@ -50,6 +50,12 @@ def first_problem(error: ValidationError, path: Path, lines: Lines) -> str:
     place, problem = min(problems, key=lambda found: lines(found[0]))
     key = ".".join(map(_printable, place)) or "the plan"
     return f"{path}, line {lines(place)}: {key} {problem}."
+
+
+def problem(error: ValidationError) -> str:
+    """Returns what is wrong with settings that came otherwise than by a plan, as a clause."""
+    place, clause = _place_and_problem(error.errors()[0])
+    return f"{'.'.join(map(_printable, place)) or 'the settings'} {clause}"
 
 
 def _printable(key: Key) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 __all__ = [
     "ROUTER",
     "SCOPES",
     "AliasChange",
     "ApiKey",
+    "Canary",
     "Candidate",
+    "Experiment",
     "Observed",
     "Revision",
+    "Tally",
     "Worker",
     "iso",
     "utc_now",
@@ -133,6 +136,96 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """A new version of an endpoint's stable variant, on its way step by step.
+
+    Attributes:
+        id: Names it.
+        endpoint: Name of the endpoint.
+        model: Name of the stable variant's model.
+        alias: Alias of it that the stable variant is bound to, and that moves in the end.
+        version: The new version.
+        replaces: The version that the alias stood for when it was started.
+        settings: Steps, guards and limits, as `switchyard.plan_rollout.Canary` dumps them.
+        who: Who started it.
+        reason: The reason given.
+        created: When, UTC in ISO 8601.
+        status: `loading`, `running`, `promoting`, or how it ended: `promoted`, `failed`, `aborted`.
+        running: The endpoint while it goes on, then None.
+        step: Index of the step that is in force.
+        since: When it came into force, UTC in ISO 8601.
+        base: Number of the revision that was in force before.
+        evidence: What its guards have found, as `services.traffic.ledger` writes it.
+        verdict: In a sentence, why it is where it is.
+        turn: Counts its changes: who changes it must have seen the last one.
+    """
+
+    id: str
+    endpoint: str
+    model: str
+    alias: str
+    version: str
+    replaces: str
+    settings: dict[str, Any]
+    who: str
+    reason: str
+    created: str
+    status: str = "loading"
+    running: str | None = None
+    step: int = 0
+    since: str = ""
+    base: int = 0
+    evidence: dict[str, Any] = field(default_factory=dict)
+    verdict: str = ""
+    turn: int = 0
+
+    @property
+    def tag(self) -> str:
+        """`model:version`, as answers and logs name it."""
+        return f"{self.model}:{self.version}"
+
+    @property
+    def ref(self) -> str:
+        """`model:alias`, as the plan names the stable variant's model."""
+        return f"{self.model}:{self.alias}"
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What is known of one experiment of an endpoint; the last one goes on.
+
+    Attributes:
+        endpoint: Name of the endpoint.
+        number: Counts up by endpoint.
+        digest: Of the definition: another one is another experiment.
+        definition: Arms with their model versions, first revision and metrics of the plan.
+        began: When what it compares came into force, UTC in ISO 8601.
+        started: Rows of the log that arrived earlier are out, UTC in ISO 8601.
+        cursor: Rows that arrived up to here have been taken, UTC in ISO 8601.
+        position: The event clock, and the files of the units that are known.
+        statistics: Sufficient statistics, as `services.traffic.experiment` writes them.
+        feedback: What became of the feedback lately, counts by kind.
+        updated: When it was last advanced, UTC in ISO 8601.
+        ended: When another one took its place, UTC in ISO 8601; None while it goes on.
+        turn: Counts its changes: who changes it must have seen the last one.
+    """
+
+    endpoint: str
+    number: int
+    digest: str
+    definition: dict[str, Any]
+    began: str
+    started: str
+    cursor: str
+    position: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, Any] = field(default_factory=dict)
+    feedback: dict[str, int] = field(default_factory=dict)
+    updated: str = ""
+    ended: str | None = None
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """What one process of a serve says of itself.
 
@@ -143,6 +236,7 @@ class Worker:
         refs: The plan's model references that it serves, as `name:alias` or `name:version`.
         holds: Tags that a host has loaded and warm, or that a router sends requests to.
         failed: Tags that it could not load, with the reason.
+        revisions: Of a router, by endpoint, the oldest revision that it still answers by.
         seen: When it last said so, by its own clock, UTC in ISO 8601.
     """
 
@@ -152,12 +246,40 @@ class Worker:
     refs: tuple[str, ...]
     holds: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
+    revisions: dict[str, int] = field(default_factory=dict)
     seen: str = ""
 
     @property
     def title(self) -> str:
         """Its service and its place, for people."""
         return f"{self.service} {self.place}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often one router worker tried a variant under one revision, and how that ended, so far.
+
+    Attributes:
+        worker: Id of the worker.
+        endpoint: Name of the endpoint.
+        revision: Number of the revision.
+        variant: Name of the variant.
+        attempts: Requests that the split gave it, without those that failed by the caller's fault.
+        failures: Those that it did not answer, before any fallback.
+        refused: Those of the failures that its open circuit breaker refused.
+        latency: Answers by bucket of `monitoring.attempts.BOUNDS`, from arrival to answer.
+        updated: When it was written, UTC in ISO 8601; the database says so.
+    """
+
+    worker: str
+    endpoint: str
+    revision: int
+    variant: str
+    attempts: int
+    failures: int
+    refused: int
+    latency: tuple[int, ...]
+    updated: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +291,11 @@ class Observed:
         candidates: Versions on their way to an alias.
         workers: Processes that have said something lately.
         revisions: The latest revision of each endpoint.
+        canaries: The canaries that go on, by endpoint.
     """
 
     aliases: dict[tuple[str, str], str]
     candidates: tuple[Candidate, ...]
     workers: tuple[Worker, ...]
     revisions: dict[str, Revision]
+    canaries: dict[str, Canary] = field(default_factory=dict)

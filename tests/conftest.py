@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from e2e.server import ROOT, Server
 from mlflow_server import serving
+from postgresql import Postgresql
+from postgresql import serving as serving_postgresql
 
 gc.set_threshold(50_000)  # a test process imports every framework; to walk through them takes long
 
@@ -85,3 +87,19 @@ def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server with an empty registry."""
     with serving(tmp_path_factory.mktemp("mlflow")) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server of this test run."""
+    with serving_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.db'}"
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return server.fresh()

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from services.admin.auth import Gate
 from services.dataplane.front import fail
 from services.dataplane.lean import JSON, Handler, Receive, Scope, Send, read_body, respond
-from switchyard.errors import Conflict, InvalidInput, MethodNotAllowed, NotFound
+from switchyard.errors import InvalidInput, MethodNotAllowed, NotFound
 from switchyard.plan import Plan
 
 __all__ = ["PREFIX", "WHO", "AdminApi", "Body", "Call", "Reason", "Route"]
@@ -141,8 +141,8 @@ class AdminApi:
 
     def _asked(self, route: Route, body: bytes) -> Body | None:
         """Reads the body of a route."""
-        if route.method != "GET" and self._plan.mode == "static":
-            raise Conflict("The plan says 'mode: static': nothing is changed while it is served.")
+        if route.method != "GET":
+            self._plan.check_changeable()
         if route.body is None:
             return None
         optional = not any(known.is_required() for known in route.body.model_fields.values())

@@ -12,8 +12,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
+from typing import Any
 
-from services.traffic.hashing import RESOLUTION, variation_point
+import numpy as np
+
+from services.traffic.hashing import RESOLUTION, variation_cells, variation_point
 from switchyard.errors import InvalidInput
 
 __all__ = ["Assigner", "Intervals", "initial", "rearrange", "shares_of"]
@@ -109,10 +112,24 @@ class Assigner:
         self._salt = salt
         self._inner_bounds = [segment.low / RESOLUTION for segment in segments[1:]]
         self._owners = [segment.owner for segment in segments]
+        self._sizes = [segment.size for segment in segments]
 
     def assign(self, key: str) -> str:
         """Returns the variant of a sticky key."""
         return self.draw(variation_point(self._salt, key))
+
+    def assign_many(self, keys: Sequence[str]) -> np.ndarray[Any, np.dtype[np.str_]]:
+        """Returns the variant of each of many sticky keys, as `assign` does.
+
+        Args:
+            keys: n keys: a list, or an array of NumPy or Arrow.
+
+        Returns:
+            Names of variants, (n,).
+        """
+        cells = variation_cells(self._salt, keys)
+        owners: np.ndarray[Any, np.dtype[np.str_]] = np.repeat(self._owners, self._sizes)[cells]
+        return owners
 
     def draw(self, point: float) -> str:
         """Returns the variant that owns a point of [0, 1): for a request without key, a random one.

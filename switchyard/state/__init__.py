@@ -18,35 +18,44 @@ from switchyard.records import (
     SCOPES,
     AliasChange,
     ApiKey,
+    Canary,
     Candidate,
+    Experiment,
     Observed,
     Revision,
+    Tally,
     Worker,
     iso,
     utc_now,
 )
 from switchyard.state.aliases import ANY, Aliases
+from switchyard.state.canaries import Canaries
+from switchyard.state.experiments import Experiments
 from switchyard.state.fleet import Fleet
 from switchyard.state.keys import Keys
 from switchyard.state.leases import Leases
 from switchyard.state.revisions import Revisions
+from switchyard.state.tallies import Tallies
 
 __all__ = [
     "ANY",
     "SCOPES",
     "AliasChange",
     "ApiKey",
+    "Canary",
     "Candidate",
+    "Experiment",
     "Observed",
     "Revision",
     "State",
+    "Tally",
     "Worker",
     "iso",
     "utc_now",
 ]
 
 
-class State(Aliases, Revisions, Fleet, Keys, Leases):
+class State(Aliases, Revisions, Canaries, Experiments, Fleet, Keys, Leases, Tallies):
     """The state database. `State.open` makes one; threads may share it."""
 
     @classmethod

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from switchyard.database import candidates, revisions, workers
-from switchyard.records import Candidate, Observed, Revision, Worker, iso
+from switchyard.database import canaries, candidates, revisions, workers
+from switchyard.records import Canary, Candidate, Observed, Revision, Worker, iso
 from switchyard.state.aliases import all_aliases
 from switchyard.state.part import Part, transaction
 
@@ -104,15 +104,25 @@ class Fleet(Part):
             ),
         )
         alive = sa.select(workers).where(workers.c.seen >= lately).order_by(workers.c.id)
+        going_on = sa.select(canaries).where(canaries.c.running.is_not(None))
         valid = sa.select(candidates).where(candidates.c.expires > iso(now))
         return Observed(
             aliases=all_aliases(db),
             candidates=tuple(Candidate(*row) for row in db.execute(valid)),
             workers=tuple(map(_worker, db.execute(alive))),
             revisions={row.endpoint: Revision(*row) for row in db.execute(latest)},
+            canaries={row.endpoint: Canary(*row) for row in db.execute(going_on)},
         )
 
 
 def _worker(row: sa.Row[Any]) -> Worker:
-    refs, holds = tuple(row.refs), tuple(row.holds)
-    return Worker(row.id, row.service, row.place, refs, holds, row.failed, row.seen)
+    return Worker(
+        id=row.id,
+        service=row.service,
+        place=row.place,
+        refs=tuple(row.refs),
+        holds=tuple(row.holds),
+        failed=row.failed,
+        revisions=row.revisions or {},  # an earlier Switchyard's workers say nothing of them
+        seen=row.seen,
+    )

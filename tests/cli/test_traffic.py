@@ -44,7 +44,8 @@ def test_an_unknown_endpoint_is_not_found(run) -> None:
 def test_before_the_first_start_the_plan_is_in_force(run) -> None:
     flights, digits = json.loads(run("show", "--json").stdout)
     assert (flights["endpoint"], digits["endpoint"]) == ("flights", "digits")
-    assert flights["plan"] == {"split": {"a": 0.75, "b": 0.25}, "shadow": {}}
+    plan = {"split": {"a": 0.75, "b": 0.25}, "shadow": {}, "coverage": 1.0}
+    assert flights["plan"] == plan
     assert flights["models"] == {"a": "one:production", "b": "two:production"}
     assert flights["revision"] is None
     assert "the plan" in run("show").stdout
@@ -66,3 +67,13 @@ def test_the_latest_revision_is_shown_beside_the_plan(run) -> None:
     table = run("show", "flights").stdout
     for text in ("75.0%", "90.0%", "100.0%", "revision 2 by ada: a try", "a (stable)"):
         assert text in table
+
+
+def test_a_canary_is_shown_beside_the_variants_of_the_plan(run) -> None:
+    state = State.open()
+    shares = {"a": 0.7, "b": 0.25, "canary": 0.05}
+    whole = {"a": [[0.0, 0.7]], "b": [[0.7, 0.95]], "canary": [[0.95, 1.0]]}
+    state.add_revision(Revision("flights", 1, "now", "canary", "step 1", shares, whole, {}))
+    state.close()
+    (row,) = (line for line in run("show", "flights").stdout.splitlines() if "canary " in line)
+    assert row.split()[1:4] == ["canary", "0.0%", "5.0%"]

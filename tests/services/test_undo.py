@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from lifecycle import Registry, open_registry, plan_of
 
 from services import revisions
-from services.undo import Undone, kept, undo
+from services.revisions import kept
+from services.undo import Undone, undo
 from switchyard.errors import Conflict, NotFound
 from switchyard.records import Revision, iso, utc_now
 

@@ -24,10 +24,11 @@ def told(state: State, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def test_what_is_told_is_observed(state: State) -> None:
     worker = Watch(state, "sklearn", ["m:production", "m:production", "a:staging"])
-    worker.tell(["m:1"], {"m:2": "it is broken"})
+    worker.tell(["m:1"], {"m:2": "it is broken"}, {"e": 3})
     (seen,) = worker.observe().workers
     assert (seen.service, seen.refs) == ("sklearn", ("a:staging", "m:production"))
     assert (seen.holds, seen.failed) == (("m:1",), {"m:2": "it is broken"})
+    assert seen.revisions == {"e": 3}
     worker.retire()
     assert worker.observe().workers == ()
 

@@ -43,7 +43,9 @@ PURE = {
         "numpy",
         "random",
         "services.traffic",
+        "statistics",
         "switchyard.errors",
+        "switchyard.plan_rollout",
         "typing",
     },
     "services/wire": {

@@ -43,6 +43,8 @@ def test_point_lies_on_the_grid_and_depends_on_the_joined_text_only(seed, value)
     assert 0 <= found < 1
     assert found == round(found * RESOLUTION) / RESOLUTION
     assert point("", seed + value) == found
+    (cell,) = hashing.cells(seed, [value])
+    assert cell / RESOLUTION == found
 
 
 @given(st.text(string.printable))

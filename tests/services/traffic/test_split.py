@@ -2,6 +2,8 @@ import json
 import random
 from collections import Counter
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -169,3 +171,19 @@ def test_shares_over_20_000_keys_lie_within_binomial_bounds():
     for variant, share in shares.items():
         deviation = (len(KEYS) * share * (1 - share)) ** 0.5
         assert abs(counts[variant] - len(KEYS) * share) < 4 * deviation
+
+
+@given(st.lists(st.text(st.characters(), max_size=40), max_size=120), any_shares())
+@settings(max_examples=60, deadline=None)
+def test_many_keys_are_assigned_as_each_alone(keys, shares):
+    """With surrogates, NUL, and characters beyond U+FFFF."""
+    assigner = Assigner(initial(shares), "flights")
+    assert assigner.assign_many(keys).tolist() == [assigner.assign(key) for key in keys]
+
+
+def test_many_keys_may_lie_in_arrays_and_be_more_than_one_chunk():
+    keys = [*KEYS, *(f"Süd-{i}" for i in range(100)), "x" * 5000, "", "😀"]
+    assigner = Assigner(rearrange(initial({"a": 0.5, "b": 0.5}), {"a": 0.2, "c": 0.8}), "flights")
+    alone = [assigner.assign(key) for key in keys]
+    for many in (keys, tuple(keys), np.array(keys), pa.array(keys)):
+        assert assigner.assign_many(many).tolist() == alone

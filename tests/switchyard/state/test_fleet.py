@@ -16,9 +16,20 @@ def test_what_a_worker_says_is_observed_until_it_says_something_else(state: Stat
     state.report(HOST)
     (seen,) = state.observe().workers
     assert replace(seen, seen="") == HOST
-    state.report(replace(HOST, holds=("m:1", "m:2"), failed={}))
+    state.report(replace(HOST, holds=("m:1", "m:2"), failed={}, revisions={"flights": 3}))
     (seen,) = state.observe().workers
     assert (seen.holds, seen.failed) == (("m:1", "m:2"), {})
+    assert seen.revisions == {"flights": 3}
+
+
+def test_a_worker_of_an_earlier_switchyard_says_nothing_of_revisions(
+    url: str, state: State
+) -> None:
+    state.report(HOST)
+    with database.connect(url).execution_options(switchyard_writes=True).begin() as db:
+        db.execute(sa.text("UPDATE workers SET revisions = NULL"))
+    (seen,) = state.observe().workers
+    assert seen.revisions == {}
 
 
 def test_a_worker_that_says_nothing_more_is_gone(state: State, clock: Clock) -> None:

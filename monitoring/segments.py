@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["SUFFIX", "SegmentWriter", "Throttle", "read_batches", "roll_closed"]
+__all__ = ["SUFFIX", "SegmentWriter", "Throttle", "read_batches", "roll_closed", "sync"]
 
 SUFFIX = ".arrows"
 _SINK_BYTES = 1 << 20
@@ -276,9 +276,9 @@ class _DayFile:
         """Writes what waits, waits for the disk, and gives the file its name."""
         self._write_group()
         self._writer.close()
-        _sync(self._draft)
+        sync(self._draft)
         self._draft.replace(self._path)
-        _sync(self._path.parent)
+        sync(self._path.parent)
 
     def _write_group(self) -> None:
         if self._waiting:
@@ -288,7 +288,8 @@ class _DayFile:
         self._rows = self._bytes = 0
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Waits until what was written to a file, or to the names in a folder, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from monitoring.segments import SUFFIX, read_batches
 
-__all__ = ["read_tables", "unite"]
+__all__ = ["parquet_files", "plain", "read_tables", "segment_files", "unite"]
 
 
 def read_tables(
@@ -30,21 +30,48 @@ def read_tables(
     from pyarrow import parquet
 
     tables: dict[str, list[pa.Table]] = {}
-    # Segments first: one that vanishes meanwhile is in Parquet by then, and a Parquet file that
-    # appears meanwhile has the id of a segment that was read.
-    for path in sorted((folder / "segments" / kind / partition).rglob(f"*{SUFFIX}")):
+    for path in segment_files(folder, kind, partition):
         try:
             batches = list(read_batches(path))
         except FileNotFoundError:
             continue
         if batches:
             tables[path.stem] = [pa.Table.from_batches(batches)]
-    read = frozenset(tables)
-    for path in sorted((folder / kind / partition).rglob("*.parquet")):
-        if path.stem not in read and not _before(path, since):
-            table = parquet.read_table(path, partitioning=None)
-            tables.setdefault(path.stem, []).append(table)
+    for path in parquet_files(folder, kind, partition, since, read=frozenset(tables)):
+        table = parquet.read_table(path, partitioning=None)
+        tables.setdefault(path.stem, []).append(table)
     return [_since(table, since) for parts in tables.values() for table in parts]
+
+
+def segment_files(folder: Path, kind: str, partition: str = "") -> list[Path]:
+    """Returns the segments of a log; the arguments are those of `read_tables`.
+
+    They are to be read before `parquet_files` is called: one that vanishes meanwhile is in Parquet
+    by then, and a Parquet file that appears meanwhile has the id of a segment that was read.
+    """
+    return sorted((folder / "segments" / kind / partition).rglob(f"*{SUFFIX}"))
+
+
+def parquet_files(
+    folder: Path, kind: str, partition: str, since: datetime | None, *, read: Collection[str]
+) -> list[Path]:
+    """Returns the Parquet files of a log that are to be read beside its segments.
+
+    Args:
+        folder: Folder of the logs.
+        kind: `predictions` or `feedback`.
+        partition: Folder of one partition below the kind's; empty, all.
+        since: Files of earlier days are left out.
+        read: Ids of the segments that have been read.
+    """
+    files = sorted((folder / kind / partition).rglob("*.parquet"))
+    return [path for path in files if path.stem not in read and not _before(path, since)]
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Returns a table with plain strings in place of labels."""
+    fields = [field.with_type(_plain_type(field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields))
 
 
 def _before(path: Path, since: datetime | None) -> bool:
@@ -76,22 +103,17 @@ def unite(
         first: Columns that come first, with the types they have if there is no table.
         last: Columns that come last, likewise.
     """
-    plain = [_plain(table) for table in tables]
-    fields = _common(table.schema for table in plain)
+    plained = [plain(table) for table in tables]
+    fields = _common(table.schema for table in plained)
     for name, kind in {**first, **last}.items():
         fields.setdefault(name, pa.field(name, _plain_type(kind)))
     between = [name for name in fields if name not in first and name not in last]
     schema = pa.schema([fields[name] for name in (*first, *between, *last)])
-    return pa.concat_tables([_fitted(table, schema) for table in plain] or [schema.empty_table()])
+    return pa.concat_tables([_fitted(table, schema) for table in plained] or [schema.empty_table()])
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    fields = [field.with_type(_plain_type(field.type)) for field in table.schema]
-    return table.cast(pa.schema(fields))
 
 
 def _common(schemas: Iterable[pa.Schema]) -> dict[str, pa.Field]:

@@ -10,6 +10,8 @@ import sys
 
 import typer
 
+from cli.canary import app as canary
+from cli.experiment import app as experiment
 from cli.keys import app as keys
 from cli.models import app as models
 from cli.rollback import rollback
@@ -28,6 +30,8 @@ app = typer.Typer(
 app.command()(train)
 app.add_typer(models, name="models")
 app.add_typer(traffic, name="traffic")
+app.add_typer(canary, name="canary")
+app.add_typer(experiment, name="experiment")
 app.add_typer(keys, name="keys")
 app.command()(rollback)
 

@@ -32,7 +32,7 @@ def assemble(service_class: type[Any] = LeanService) -> dict[str, LeanService]:
     hosts = {
         name: make_host(name, plan.host(name), references(specs.values(), name)) for name in needed
     }
-    controller = make_controller()
+    controller = make_controller(plan)
     image = SwitchyardImage(plan=plan)
     database = ("postgresql",) if settings.database_url().startswith("postgresql") else ()
     image.python_packages(*requirements((*needed, *database)))

@@ -1,11 +1,19 @@
-"""The controller service: what has to be done beside the requests, on a schedule."""
+"""The controller service: what has to be done beside the requests, on a schedule.
+
+However many replicas run, one controller leads: it holds a lease in the state database. What every
+machine has to do for itself, each controller does.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable
-from typing import Any
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
 
 import bentoml
 
@@ -20,43 +28,131 @@ from services.dataplane.lean import (
     respond_error,
 )
 from services.hosts import OPEN_PATHS
-from services.loops import every
+from services.jobs import Jobs
+from services.loops import beside, every
 from switchyard import settings
-from switchyard.errors import NotFound
+from switchyard.errors import NotFound, NotReady
+from switchyard.plan import Plan
+from switchyard.state import State
 
-__all__ = ["CONTROLLER_NAME", "make_controller"]
+__all__ = ["CONTROLLER_NAME", "Leadership", "make_controller"]
+
+logger = logging.getLogger("switchyard.controller")
 
 CONTROLLER_NAME = "Controller"
-TIDY_SECONDS = 5.0
 NICE = 10  # requests come first
+TIDY_SECONDS = 5.0
+JUDGE_SECONDS: Final = 1.0
+EXPERIMENT_SECONDS: Final = 30.0
+PUBLISH_SECONDS: Final = 15.0
+LEASE_SECONDS: Final = 6.0
+
+
+class Leadership:
+    """Whether this controller leads. Of several on one state database one does at a time.
+
+    Args:
+        state: The state database.
+        clock: Seconds that never go backwards.
+    """
+
+    def __init__(self, state: State, clock: Callable[[], float] = time.monotonic) -> None:
+        self._state = state
+        self._clock = clock
+        self._name = secrets.token_hex(8)
+        self._until = 0.0
+
+    @property
+    def held(self) -> bool:
+        """Whether it leads for sure: the lease was prolonged lately."""
+        return self._clock() < self._until
+
+    def seek(self) -> None:
+        """Takes or prolongs the lease; blocks.
+
+        Raises:
+            NotReady: The state database does not answer.
+        """
+        asked = self._clock()
+        if self._state.acquire_lease(CONTROLLER_NAME, self._name, LEASE_SECONDS):
+            self._until = asked + LEASE_SECONDS / 2  # ends before others may take it
+
+    def leave(self) -> None:
+        """Gives the lease back, so that another one need not wait for its end; blocks."""
+        if self.held:
+            self._until = 0.0
+            self._state.acquire_lease(CONTROLLER_NAME, self._name, 0)
 
 
 class ControllerBase:
-    """Rolls closed segments of the logs into Parquet, its own and those of crashed routers."""
+    """Rolls segments of the logs into Parquet; as the leader, judges canaries.
 
+    Attributes:
+        plan: The plan.
+    """
+
+    plan: Plan
     leaving = False
 
     def __init__(self) -> None:
         os.nice(NICE)
         self.folder = settings.home() / "log"
+        self.state = State.open()
+        self.jobs = Jobs(self.plan, self.state, self.folder)
+        self.leadership = Leadership(self.state)
         self.loops: list[asyncio.Task[None]] = []
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Starts the schedule."""
         jobs = [every(TIDY_SECONDS, self.roll), every(TIDY_SECONDS, forget_dead)]
+        if self.plan.mode == "live":
+            jobs.append(every(LEASE_SECONDS / 6, self.seek))
+            jobs.append(every(PUBLISH_SECONDS, self._leading(self.jobs.publish)))
+            jobs.append(every(PUBLISH_SECONDS, self._leading(self.jobs.tidy)))
+            # Each endpoint by itself: a promotion takes longer than the others may wait.
+            for name in self.plan.endpoints:
+                judge, carry_on = partial(self.jobs.judge, name), partial(self.jobs.carry_on, name)
+                jobs.append(every(JUDGE_SECONDS, self._leading(judge)))
+                jobs.append(every(EXPERIMENT_SECONDS, self._leading(carry_on)))
         self.loops = [asyncio.create_task(job) for job in jobs]
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
-        """Ends the schedule; a job under way is waited for."""
+        """Ends the schedule; rolling under way is waited for, and what a canary waits for is not.
+
+        A canary goes on from the state database wherever it is.
+        """
         for loop in self.loops:
             loop.cancel()
         await asyncio.gather(*self.loops, return_exceptions=True)
+        try:
+            await asyncio.wait_for(beside(self.leadership.leave), 1.0)
+        except (NotReady, TimeoutError):
+            logger.info("the lease of the controller ends by itself")
 
     async def roll(self) -> None:
         """Rolls what the routers of this machine have closed, and those that died left behind."""
         await asyncio.to_thread(segments.roll_closed, self.folder)
+
+    async def seek(self) -> None:
+        """Seeks to lead; while the state database does not answer, nobody does."""
+        try:
+            await beside(self.leadership.seek)
+        except NotReady as error:
+            logger.debug("%s", error.message)
+
+    def _leading(self, job: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+        """Wraps a job of the leader; while the state database does not answer, it waits."""
+
+        async def run() -> None:
+            if self.leadership.held:
+                try:
+                    await beside(job)
+                except NotReady as error:
+                    logger.debug("%s", error.message)
+
+        return run
 
     def lean_route(self, scope: Scope) -> Handler | None:
         """Leaves health and metrics to BentoML and answers nothing else.
@@ -70,8 +166,12 @@ async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
     await respond_error(send, NotFound("The controller answers health and metrics only."), None)
 
 
-def make_controller() -> LeanService:
-    """Returns the controller service."""
+def make_controller(plan: Plan) -> LeanService:
+    """Returns the controller service.
+
+    Args:
+        plan: The plan.
+    """
     decorate: Callable[[type], LeanService] = bentoml.service(
         name=CONTROLLER_NAME,
         service_class=LeanService,
@@ -79,5 +179,9 @@ def make_controller() -> LeanService:
         logging={"access": {"enabled": False}},
         traffic={"timeout": 60},
     )
-    body: dict[str, Any] = {"__module__": __name__, "__doc__": ControllerBase.__doc__}
+    body: dict[str, Any] = {
+        "__module__": __name__,
+        "__doc__": ControllerBase.__doc__,
+        "plan": plan,
+    }
     return decorate(type(CONTROLLER_NAME, (ControllerBase,), body))

@@ -15,6 +15,7 @@ from functools import partial
 
 from models import store
 from models.registry import Tag
+from monitoring.attempts import AttemptBook
 from monitoring.log import PredictionLog
 from monitoring.metrics import Metrics
 from services import revisions
@@ -27,6 +28,7 @@ from services.topology import EndpointSpec, VariantSpec, bind
 from services.watch import Watch
 from switchyard.errors import NotReady, SwitchyardError
 from switchyard.plan import Plan
+from switchyard.plan_rollout import CANARY
 from switchyard.records import ROUTER, Observed, Revision
 from switchyard.state import State
 
@@ -35,6 +37,7 @@ __all__ = ["Endpoints"]
 logger = logging.getLogger("switchyard.router")
 
 DRAIN_POLL_SECONDS = 0.02
+DRAIN_SECONDS = 0.1
 
 LEAVE_SECONDS = 1.0
 """How long a stop waits for the database to take note of it."""
@@ -70,17 +73,21 @@ class Endpoints:
         self._metrics = metrics
         refs = (variant.ref for spec in specs.values() for variant in spec.variants.values())
         self._watch = Watch(state, ROUTER, refs)
+        self._state = state
+        self._book = AttemptBook(self._watch.worker)
         self._draining: dict[asyncio.Task[None], Endpoint] = {}
         self._trouble: dict[str, str] = {}
         self.by_name: dict[str, Endpoint] = {}
-        for name, spec in specs.items():
-            revision = revisions.current(name, spec.settings, state)
+        seen = self._watch.observe()
+        for name, planned in specs.items():
+            revision = revisions.current(name, planned.settings, state)
+            spec = self._bound(planned, revision, seen)
             if revision.who != revisions.BY_PLAN:
                 words = "endpoint %s: revision %d, by %s, stands over the plan's traffic"
                 logger.info(words, name, revision.number, revision.who)
             self.by_name[name] = self._make(spec, revision, {})
-        self._told = self._tags()
-        self._watch.tell(self._told)
+        self._told = (self._tags(), self._revisions())
+        self._watch.tell(self._told[0], revisions=self._told[1])
         self._watch.start()
 
     async def follow(self) -> None:
@@ -94,6 +101,9 @@ class Endpoints:
             await self._tell(self._tags().union(*(_tags(spec) for spec, _ in news)))
             for spec, revision in news:
                 self._replace(spec, revision)
+            if news:
+                # Most requests end soon: who waits for that hears of it before the next look.
+                await asyncio.wait(self._draining, timeout=DRAIN_SECONDS)
             await self._tell(self._tags())
         except NotReady as error:
             self._say("", f"{error.message} Traffic goes on as it is.")
@@ -101,16 +111,33 @@ class Endpoints:
             self._say("", None)
 
     async def _tell(self, tags: set[str]) -> None:
-        """Says in the state database what is sent to, where that is news."""
-        if tags != self._told:
-            await beside(partial(self._watch.tell, tags))
-            self._told = tags
+        """Says in the state database what is sent to, by which revisions, where that is news."""
+        said = (tags, self._revisions())
+        if said != self._told:
+            await beside(partial(self._watch.tell, tags, revisions=said[1]))
+            self._told = said
 
-    def count_active(self) -> None:
-        """Sets the metric of requests that wait for their answer."""
+    async def tally(self) -> None:
+        """Writes what was counted of attempts; until the database answers, it waits in memory."""
+        news = self._book.news()
+        if not news:
+            return
+        try:
+            await beside(partial(self._state.tally, news))
+        except NotReady as error:
+            self._say("tallies", f"{error.message} Attempts are counted in memory meanwhile.")
+        else:
+            self._book.written(news)
+            self._say("tallies", None)
+
+    def count(self) -> None:
+        """Sets the metrics of requests that wait for their answer, and of open circuits."""
         for name, endpoint in self.by_name.items():
             leaving = sum(old.active for old in self._draining.values() if old.name == name)
             self._metrics.active(name, endpoint.active + leaving)
+            for variant in endpoint.variants.values():
+                is_open = variant.circuit.state != "closed"
+                self._metrics.circuit(name, variant.spec.name, is_open=is_open)
 
     async def close(self) -> None:
         """Waits for what is queued or in flight, and says that this router leaves."""
@@ -118,8 +145,9 @@ class Endpoints:
         await asyncio.gather(*closing, *self._draining)
 
     async def retire(self) -> None:
-        """Says in the state database that this router sends nowhere any more."""
+        """Says in the state database what is left to say, and that this router sends no more."""
         with suppress(NotReady, TimeoutError):
+            await asyncio.wait_for(self.tally(), LEAVE_SECONDS)
             await asyncio.wait_for(beside(self._watch.retire), LEAVE_SECONDS)
 
     def _make(self, spec: EndpointSpec, revision: Revision, reuse: dict[str, Variant]) -> Endpoint:
@@ -127,7 +155,12 @@ class Endpoints:
             name: reuse.get(name) or self._variant(spec, variant)
             for name, variant in spec.variants.items()
         }
-        return Endpoint(spec, variants, revision, self._metrics)
+        if CANARY not in variants:
+            revision = revisions.without_canary(revision, spec.settings.stable)
+        attempts = None
+        if CANARY in revision.shares:
+            attempts = self._book.of(spec.name, revision.number)
+        return Endpoint(spec, variants, revision, self._metrics, attempts)
 
     def _variant(self, spec: EndpointSpec, variant: VariantSpec) -> Variant:
         framework = variant.manifest.framework
@@ -141,19 +174,22 @@ class Endpoints:
         seen = self._watch.observe()
         news = []
         for endpoint in list(self.by_name.values()):
-            spec = self._bound(endpoint, seen)
             revision = seen.revisions.get(endpoint.name)
-            if revision is None or not revisions.in_force(revision, spec.settings):
+            if revision is None or not revisions.in_force(revision, endpoint.spec.settings):
                 revision = endpoint.revision
+            spec = self._bound(endpoint.spec, revision, seen)
             if spec is not endpoint.spec or revision.number != endpoint.revision.number:
                 news.append((spec, revision))
         return news
 
-    def _bound(self, endpoint: Endpoint, seen: Observed) -> EndpointSpec:
+    def _bound(self, spec: EndpointSpec, revision: Revision, seen: Observed) -> EndpointSpec:
         """Returns the endpoint's binding of now; the same object where nothing has changed."""
-        spec = endpoint.spec
-        tags = {name: self._tag(variant, seen) for name, variant in spec.variants.items()}
-        if all(str(tag) == spec.variants[name].tag for name, tag in tags.items()):
+        plain = (spec.variants[name] for name in spec.settings.variants)
+        tags = {variant.name: self._tag(variant, seen) for variant in plain}
+        canary = seen.canaries.get(spec.name)
+        if canary is not None and CANARY in revision.shares:
+            tags[CANARY] = Tag(canary.model, canary.version)
+        if {name: str(tag) for name, tag in tags.items()} == _by_variant(spec):
             self._say(spec.name, None)
             return spec
         try:
@@ -186,10 +222,12 @@ class Endpoints:
         reuse = {
             name: variant
             for name, variant in old.variants.items()
-            if spec.schema == old.spec.schema and variant.tag == spec.variants[name].tag
+            if spec.schema == old.spec.schema and variant.tag == _by_variant(spec).get(name)
         }
         self.by_name[spec.name] = self._make(spec, revision, reuse)
         ended = [variant for name, variant in old.variants.items() if name not in reuse]
+        for variant in ended:
+            self._metrics.circuit(spec.name, variant.spec.name, is_open=False)
         task = asyncio.create_task(_drain(old, ended))
         self._draining[task] = old
         task.add_done_callback(self._draining.pop)
@@ -201,6 +239,14 @@ class Endpoints:
         live: Iterable[Endpoint] = (*self.by_name.values(), *self._draining.values())
         return set[str]().union(*(_tags(endpoint.spec) for endpoint in live))
 
+    def _revisions(self) -> dict[str, int]:
+        """Returns by endpoint the oldest revision that a request is still answered by."""
+        numbers: dict[str, int] = {}
+        for endpoint in (*self.by_name.values(), *self._draining.values()):
+            number = endpoint.revision.number
+            numbers[endpoint.name] = min(number, numbers.get(endpoint.name, number))
+        return numbers
+
     def _say(self, about: str, message: str | None) -> None:
         """Logs a lasting trouble once."""
         if message is not None and self._trouble.get(about) != message:
@@ -209,7 +255,11 @@ class Endpoints:
 
 
 def _tags(spec: EndpointSpec) -> set[str]:
-    return {variant.tag for variant in spec.variants.values()}
+    return set(_by_variant(spec).values())
+
+
+def _by_variant(spec: EndpointSpec) -> dict[str, str]:
+    return {name: variant.tag for name, variant in spec.variants.items()}
 
 
 async def _drain(endpoint: Endpoint, ended: list[Variant]) -> None:

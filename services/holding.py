@@ -35,6 +35,7 @@ def wanted(refs: Iterable[str], seen: Observed) -> set[str]:
     names = {ref.partition(":")[0] for ref in refs}
     tags = {tag for ref in refs if (tag := present(ref, seen)) is not None}
     tags |= {f"{c.model}:{c.version}" for c in seen.candidates if f"{c.model}:{c.alias}" in refs}
+    tags |= {canary.tag for canary in seen.canaries.values() if canary.ref in refs}
     routers = (w for w in seen.workers if w.service == ROUTER and not refs.isdisjoint(w.refs))
     in_use = (tag for router in routers for tag in router.holds)
     return tags | {tag for tag in in_use if tag.partition(":")[0] in names}

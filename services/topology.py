@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from models import lock, store
 from models.manifest import Manifest
@@ -18,6 +19,9 @@ from switchyard.plan import Endpoint, Framework, Plan
 from switchyard.state import State
 
 __all__ = ["EndpointSpec", "VariantSpec", "bind", "frameworks", "references", "resolve"]
+
+_KEY_TYPES: Final = ("category", "text", "int", "bool")
+"""Types of fields that a sticky key can be read from: their values are equal or not, never near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +91,18 @@ def bind(name: str, settings: Endpoint, tags: Mapping[str, Tag]) -> EndpointSpec
     Args:
         name: Of the endpoint.
         settings: Its section of the plan.
-        tags: Version of each variant.
+        tags: Version of each variant, also of the canary where there is one.
 
     Raises:
         NotFound: A version is not in the store.
         PlanError: The variants do not fit together.
     """
     variants = {}
-    for variant, bound in settings.variants.items():
-        tag = tags[variant]
+    for variant, tag in tags.items():
+        bound = settings.variants.get(variant)
+        ref = str(tag) if bound is None else bound.model  # a canary stands for one version alone
         manifest = store.manifest(tag.name, tag.version)
-        variants[variant] = VariantSpec(variant, bound.model, tag.name, tag.version, manifest)
+        variants[variant] = VariantSpec(variant, ref, tag.name, tag.version, manifest)
     manifests = [spec.manifest for spec in variants.values()]
     first = manifests[0]
     if any((m.task, m.classes) != (first.task, first.classes) for m in manifests):
@@ -111,7 +116,24 @@ def bind(name: str, settings: Endpoint, tags: Mapping[str, Tag]) -> EndpointSpec
         raise PlanError(
             f"The variants of endpoint {name!r} do not fit together: {error}."
         ) from None
+    _check_key_field(name, settings.key_field, schema)
     return EndpointSpec(name, settings, variants, schema, first.task, first.classes)
+
+
+def _check_key_field(endpoint: str, name: str | None, schema: Schema) -> None:
+    """Raises PlanError unless the sticky key can be read from the field, if there is one."""
+    if name is None:
+        return
+    fit = [field.name for field in schema if field.type in _KEY_TYPES]
+    if name in fit:
+        return
+    field = schema.by_name.get(name)
+    what = "is no field of it" if field is None else f"is of type {field.type}"
+    choice = ", ".join(fit) or "no field of this endpoint"
+    raise PlanError(
+        f"The key_field of endpoint {endpoint!r} is {name!r}, which {what}; a sticky key can be "
+        f"read from {choice}."
+    )
 
 
 def frameworks(specs: Iterable[EndpointSpec]) -> tuple[Framework, ...]:

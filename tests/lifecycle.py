@@ -195,6 +195,7 @@ class Serve:
             for c in observed.candidates
             if f"{c.model}:{c.alias}" in self.refs
         }
+        coming |= {canary.tag for canary in observed.canaries.values() if canary.ref in self.refs}
         if first or not self.is_stuck:
             wanted = set(present.values()) | coming | set(self._routed)
             self._holds = wanted - self.failing.keys()

@@ -26,7 +26,7 @@ from switchyard.gates import VERIFIED, Rule
 from switchyard.plan import Plan
 from switchyard.state import State
 
-__all__ = ["Moved", "move", "moved", "promote", "recorded", "running"]
+__all__ = ["Moved", "fitting", "move", "moved", "promote", "recorded", "running"]
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def promote(
         same = Move(model, alias, before, before, framework, who, why, "promote")
         return moved(same, stay(state, same, progress))
     with recorded(state, alias, tag, who):
-        manifest = _fitting(plan, tag, alias, known)
+        manifest = fitting(plan, tag, alias, known)
         progress(f"checking {tag} in a clean process")
         report = running(tag)
         verdicts = _gates(plan, f"{model}:{alias}", report, manifest, before, progress)
@@ -156,7 +156,7 @@ def move(change: Move, plan: Plan, state: State, progress: Progress) -> Places:
     def check(known: Mapping[tuple[str, str], str]) -> None:
         if not store.has(tag.name, tag.version):
             raise PromotionRefused(f"{tag} was deleted meanwhile.")
-        _fitting(plan, tag, change.alias, known)
+        fitting(plan, tag, change.alias, known)
 
     return swap(state, change, check, progress)
 
@@ -191,7 +191,7 @@ def running(tag: Tag) -> Report:
     return report
 
 
-def _fitting(plan: Plan, tag: Tag, alias: str, known: Mapping[tuple[str, str], str]) -> Manifest:
+def fitting(plan: Plan, tag: Tag, alias: str, known: Mapping[tuple[str, str], str]) -> Manifest:
     """Returns the manifest of a version that may answer where the plan names the alias.
 
     Raises:

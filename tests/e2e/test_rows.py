@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from e2e.lines import own_models, remove_models
 from e2e.server import Server, wait_until
-from e2e.versions import python
 
 from monitoring import log
 
@@ -22,41 +21,13 @@ endpoints:
       only: {model: "line:production"}
 """
 
-# Ten times 1e308 is infinite in float64, which no answer may be.
-_MAKE = """
-import tempfile
-from datetime import UTC, datetime
-from pathlib import Path
-import numpy as np, pandas as pd
-from sklearn.linear_model import LinearRegression
-from models import sklearn, store
-from models.manifest import Manifest
-from switchyard.state import State
-
-rows = np.arange(8.0)
-fitted = LinearRegression(fit_intercept=False).fit(rows[:, None], 10 * rows)
-with tempfile.TemporaryDirectory() as scratch:
-    trusted = sklearn.save(fitted, Path(scratch))
-    manifest = Manifest(
-        framework="sklearn", format="skops", task="regression", output="values", trusted=trusted,
-        fields=({"name": "x", "type": "float", "dtype": "float64"},), created=datetime.now(UTC),
-    )
-    reference = pd.DataFrame({"x": rows, "prediction": 10 * rows})
-    version = store.create("line", manifest, Path(scratch), reference)
-State.open().set_alias("line", "production", version, "test", "made for it")
-"""
-
 
 @pytest.fixture(scope="module")
-def server(
-    make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+def server(make_server: Callable[..., Server]) -> Iterator[Server]:
     own = make_server(plan=PLAN)
-    (own.bentoml_home / "models").unlink()
-    python(own, "-c", _MAKE)
+    own_models(own)
     yield own.start()
-    own.kill()
-    shutil.rmtree(own.bentoml_home / "models")
+    remove_models(own)
 
 
 def ask(server: Server, values: list[Any], **more: Any) -> httpx.Response:

@@ -1,0 +1,110 @@
+"""What the leading controller does on a schedule: canaries, experiments, shadows, and their gauges.
+
+Each method blocks, does a little that may be repeated, and is called again and again.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from monitoring.agreement import recent_ratios
+from monitoring.gauges import JobGauge
+from services import experiment_view, experiments
+from services.rollout.advance import advance
+from services.rollout.evidence import Evidence
+from switchyard.errors import InvalidInput
+from switchyard.plan import Plan
+from switchyard.plan_rollout import CANARY
+from switchyard.records import utc_now
+from switchyard.state import State
+
+__all__ = ["Jobs"]
+
+logger = logging.getLogger("switchyard.controller")
+
+KEEP_TALLIES: Final = timedelta(days=1)
+"""How long counts stay that belong to no canary any more."""
+
+
+class Jobs:
+    """The jobs of the leader; to be made once, in a worker.
+
+    Args:
+        plan: The plan.
+        state: The state database.
+        folder: Folder of the logs.
+    """
+
+    def __init__(self, plan: Plan, state: State, folder: Path) -> None:
+        self._plan = plan
+        self._state = state
+        self._folder = folder
+        self._evidence = Evidence(plan, state, folder)
+        self._troubles: dict[str, str] = {}
+        self._shares = JobGauge[tuple[str, str]](
+            "canary_share",
+            "Share of an endpoint's traffic that its canary has",
+            ["endpoint", "variant"],
+        )
+        self._agreement = JobGauge[tuple[str, str]](
+            "shadow_agreement_ratio",
+            "Share of the rows mirrored in the last 10 minutes on which the shadow agreed",
+            ["endpoint", "variant"],
+        )
+        self._p_values = JobGauge[tuple[str, str, str]](
+            "experiment_p_value",
+            "Always-valid p-value of a variant against the control",
+            ["endpoint", "metric", "variant"],
+        )
+
+    def judge(self, endpoint: str) -> None:
+        """Looks at the canary of an endpoint, if there is one.
+
+        Raises:
+            NotReady: The state database does not answer.
+        """
+        canary = self._state.canary(endpoint)
+        if canary is not None:
+            advance(canary, self._plan, self._state, self._evidence)
+
+    def carry_on(self, endpoint: str) -> None:
+        """Carries the experiment of an endpoint on with what the log has brought since.
+
+        Raises:
+            NotReady: The state database does not answer.
+        """
+        try:
+            experiments.advance(endpoint, self._plan, self._state, self._folder, utc_now())
+        except InvalidInput as error:
+            if self._troubles.get(endpoint) != error.message:
+                logger.warning("the experiment of %s stands still: %s", endpoint, error.message)
+            self._troubles[endpoint] = error.message
+        else:
+            self._troubles.pop(endpoint, None)
+
+    def publish(self) -> None:
+        """Sets the gauges.
+
+        Raises:
+            NotReady: The state database does not answer.
+        """
+        revisions = self._state.observe().revisions
+        self._shares.publish(
+            {(name, CANARY): one.shares.get(CANARY, 0.0) for name, one in revisions.items()}
+        )
+        mirroring = [name for name, one in revisions.items() if any(one.shadow.values())]
+        self._agreement.publish(recent_ratios(self._folder, mirroring, utc_now()))
+        self._p_values.publish(experiment_view.p_values(self._plan, self._state))
+
+    def tidy(self) -> None:
+        """Forgets counts that no canary needs any more.
+
+        Raises:
+            NotReady: The state database does not answer.
+        """
+        going_on = self._state.observe().canaries.values()
+        began = [datetime.fromisoformat(canary.created) for canary in going_on]
+        self._state.forget_tallies(min([*began, utc_now() - KEEP_TALLIES]))

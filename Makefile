@@ -1,6 +1,7 @@
 # make serve   sets up, trains the example models that are missing, serves on port 3000
 # make test    sets up and runs all tests
 # make bench   measures Switchyard against its limit and its peers (needs wrk)
+# make simulate  plays experiments without a difference: how often one is found, and the power
 # make lint    style and types
 
 PYTHON ?= python3.11
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 3000
 
-.PHONY: setup serve train test bench lint build clean
+.PHONY: setup serve train test bench simulate lint build clean
 
 setup: $(VENV)/.ready
 
@@ -41,6 +42,9 @@ build: train
 bench: train
 	@command -v wrk >/dev/null || { echo "make bench needs wrk: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m benchmarks
+
+simulate: setup
+	$(BIN)/python -m benchmarks.simulate
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

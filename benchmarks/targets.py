@@ -58,12 +58,14 @@ class Setup:
         variants: Model of each variant.
         split: Share of each variant; none for one that only shadows.
         shadow: Share of the requests that each variant sees as a shadow.
+        more: Further keys of the endpoint.
     """
 
     endpoint: str
     variants: Mapping[str, str]
     split: Mapping[str, float]
     shadow: Mapping[str, float] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def plan(self, versions: Versions) -> dict[str, Any]:
         """Returns the plan, with all variants at fixed versions."""
@@ -73,7 +75,7 @@ class Setup:
         traffic = {"split": dict(self.split), "shadow": dict(self.shadow)}
         stable = next(iter(variants))
         endpoint = {"default": True, "stable": stable, "variants": variants, "traffic": traffic}
-        return {"endpoints": {self.endpoint: endpoint}}
+        return {"endpoints": {self.endpoint: {**endpoint, **self.more}}}
 
 
 DIGITS: Final = Setup("digits", {"sklearn": "digits-sklearn"}, {"sklearn": 1.0})

@@ -99,6 +99,16 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=where,
         )
+        self._circuits = prometheus.Gauge(
+            "circuit_open",
+            "Router workers that leave a variant alone, or only probe it, because it failed",
+            variant,
+            multiprocess_mode="livesum",
+            registry=where,
+        )
+        self._fallbacks = counter(
+            "model_fallbacks_total", "Requests that the fallback answered for a variant", variant
+        )
         self._shed = counter(
             "requests_shed_total", "Requests refused to protect the others", ("endpoint", "reason")
         )
@@ -109,6 +119,7 @@ class Metrics:
         )
         self._variants: dict[tuple[str, str, str], VariantMetrics] = {}
         self._sheds: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._fallen: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     def variant(
         self, endpoint: str, variant: str, model_version: str, classes: Sequence[int | str] | None
@@ -146,6 +157,14 @@ class Metrics:
         """
         self._sheds[endpoint, reason] += n
 
+    def fallback(self, endpoint: str, variant: str) -> None:
+        """Counts a request that another variant answered in place of this one."""
+        self._fallen[endpoint, variant] += 1
+
+    def circuit(self, endpoint: str, variant: str, *, is_open: bool) -> None:
+        """Sets whether the circuit breaker of a variant is open, or half-open."""
+        self._circuits.labels(endpoint, variant).set(is_open)
+
     def active(self, endpoint: str, requests: int) -> None:
         """Sets how many requests of an endpoint wait for their answer."""
         self._active.labels(endpoint).set(requests)
@@ -161,6 +180,9 @@ class Metrics:
         for (endpoint, reason), number in self._sheds.items():
             self._shed.labels(endpoint, reason).inc(number)
         self._sheds.clear()
+        for (endpoint, name), number in self._fallen.items():
+            self._fallbacks.labels(endpoint, name).inc(number)
+        self._fallen.clear()
 
 
 def forget_dead() -> None:

@@ -10,8 +10,8 @@ The columns of an endpoint, in this order (`FIRST`, the endpoint's fields, `LAST
 | `event_time`    | timestamp[us]  | when it happened, UTC, if the caller says so                |
 | `endpoint`      | label          | also the partition's key                                    |
 | `revision`      | int64          | of the endpoint's traffic                                   |
-| `assigned`      | label          | variant that the traffic split gives the key                |
-| `assignment`    | label          | `split`, `forced`, `override`, `fallback` or `canary`       |
+| `assigned`      | label          | variant that the traffic gives the key                      |
+| `assignment`    | label          | why this variant answered, see below                        |
 | `variant`       | label          | variant that answered                                       |
 | `model`         | label          | `name:version`                                              |
 | `role`          | label          | `primary` or `shadow`                                       |
@@ -22,6 +22,17 @@ The columns of an endpoint, in this order (`FIRST`, the endpoint's fields, `LAST
 | `confidence`    | float          | largest probability; null in regressions                    |
 | `latency_ms`    | float          | of the request, from arrival to answer                      |
 | `status`        | label          | `ok`, or `error`: then what the model says is null          |
+
+`assignment` is one of these:
+
+| value      | meaning                                                                           |
+|------------|-----------------------------------------------------------------------------------|
+| `split`    | the key takes part in the split, and the assigned variant answered                |
+| `canary`   | likewise, and the assigned variant is the temporary one of a canary               |
+| `fallback` | the assigned variant failed, and the plan's fallback answered in its place        |
+| `forced`   | the caller asked for the variant                                                  |
+| `override` | the key lies outside the coverage, so it is not part of the split: it is assigned |
+|            | the stable variant, in whose place the fallback may have answered                 |
 
 A label is a string, stored as dictionary<int32, string>: the type that Parquet readers give to a
 partition's key, so that `endpoint` in the file and in the path agree. Fields: float as float or
@@ -98,8 +109,8 @@ class LoggedRequest:
         rows: Number of its rows in this batch, one after the other.
         received: Arrival, Unix time in seconds.
         event_time: When each row happened, datetime64[us] (rows,), if the caller says so.
-        assigned: Variant that the traffic split gives the key.
-        assignment: Why another may have answered, or `split`.
+        assigned: Variant that the traffic gives the key.
+        assignment: Why this variant answered.
         key: Sticky key as it came; only its hash is stored.
         latency_ms: From arrival to answer.
         revision: Of the endpoint's traffic that assigned it.

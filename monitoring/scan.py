@@ -58,6 +58,7 @@ def connect(memory: str = MEMORY, threads: int = 1) -> Iterator[DuckDBPyConnecti
             "autoload_known_extensions": False,
         }
         with duckdb.connect(":memory:", config=settings) as db:
+            db.execute("SET enable_progress_bar = false")  # it would stand in a command's output
             yield db
 
 

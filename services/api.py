@@ -20,6 +20,7 @@ class Prediction(BaseModel):
     probabilities: list[list[float] | None] | None
     confidence: list[float | None] | None
     latency_ms: float
+    fallback_from: str | None = None
     errors: list[dict[str, Any]] | None = None
 
 

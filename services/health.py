@@ -96,6 +96,7 @@ def _variants(endpoint: Endpoint) -> dict[str, Any]:
             "model": variant.tag,
             "framework": variant.spec.manifest.framework,
             "ready": variant.ready,
+            "circuit": variant.circuit.state,
             "device": variant.link.status.get("device"),
         }
         for name, variant in endpoint.variants.items()

@@ -18,13 +18,14 @@ from bentoml._internal.context import server_context
 from pydantic import Field
 from starlette.responses import Response
 
-from monitoring.feedback import FeedbackLog
+from monitoring.feedback_log import FeedbackLog
 from monitoring.log import PredictionLog
 from monitoring.metrics import Metrics
 from services.admin.api import AdminApi
 from services.admin.auth import Gate
-from services.admin.models import ModelRoutes
+from services.admin.routes import all_routes
 from services.api import Accepted, Prediction
+from services.dataplane.backlog import Backlog
 from services.dataplane.endpoint import JSON
 from services.dataplane.farewell import hold_back_stop
 from services.dataplane.front import Front, render
@@ -56,6 +57,7 @@ logger = logging.getLogger("switchyard.router")
 
 FOLD_SECONDS = 1.0
 PROBE_SECONDS = 0.25
+TALLY_SECONDS = 0.5
 DRAIN_SECONDS = 1.0
 CLOSE_SECONDS = 4.0
 BENTOML_PATHS = frozenset({"/", "/docs.json", "/schema.json", "/metrics"})
@@ -87,13 +89,17 @@ class RouterBase:
         }
         self.log = PredictionLog(**place)
         self.feedback_log = FeedbackLog(**place)
+        here = Backlog()
         self.links: dict[str, HostLink] = {
-            name: self._link(name) for name in frameworks(self.specs.values())
+            name: self._link(name, here) for name in frameworks(self.specs.values())
         }
         self.endpoints = Endpoints(self.plan, self.specs, self.links, self.log, self.metrics, state)
         self.gate = Gate(self.plan.auth, settings.admin_token(), state)
         serving = self.endpoints.by_name
-        self.admin = AdminApi(self.plan, self.gate, ModelRoutes(self.plan, state).routes)
+        routes = all_routes(
+            self.plan, state, place["folder"], lambda: {n: each.spec for n, each in serving.items()}
+        )
+        self.admin = AdminApi(self.plan, self.gate, routes)
         self.front = Front(serving, self.plan.default_endpoint, self.gate, self.feedback_log)
         self.health = Health(serving, self.links)
         self.leaving = False
@@ -107,11 +113,12 @@ class RouterBase:
             "/healthz": ("GET", self.health.livez),
         }
 
-    def _link(self, framework: Framework) -> HostLink:
+    def _link(self, framework: Framework, here: Backlog) -> HostLink:
         host = self.plan.host(framework)
         url = host.url or BentoMLContainer.remote_runner_mapping.get()[HOST_NAMES[framework]]
         client = HopClient(Address.parse(url, settings.hop_token()), max(8, 2 * host.workers))
-        return HostLink(framework, client, local=host.url is None)
+        local = host.url is None
+        return HostLink(framework, client, local=local, backlog=here if local else None)
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -120,6 +127,7 @@ class RouterBase:
         self.feedback_log.start()
         loops = [self._settle(), every(FOLD_SECONDS, self.fold)]
         loops += [every(POLL_SECONDS, self.endpoints.follow)]
+        loops += [every(TALLY_SECONDS, self.endpoints.tally)]
         loops += [every(PROBE_SECONDS, link.probe) for link in self.links.values()]
         self.loops = [asyncio.create_task(loop) for loop in loops]
         hold_back_stop(self.is_needed, DRAIN_SECONDS)
@@ -151,7 +159,7 @@ class RouterBase:
 
     def fold(self) -> None:
         """Hands what was counted to prometheus_client."""
-        self.endpoints.count_active()
+        self.endpoints.count()
         self.metrics.fold()
 
     async def _settle(self) -> None:

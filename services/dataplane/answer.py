@@ -25,6 +25,7 @@ class Answer:
         latency_ms: From arrival to the answer.
         good: Indices of the good rows, where the caller asked for errors by row.
         problems: What is wrong with the others.
+        fallback_from: Variant in whose place this one answered, if it failed.
     """
 
     request_id: str
@@ -33,6 +34,7 @@ class Answer:
     latency_ms: float
     good: list[int] | None
     problems: list[Problem]
+    fallback_from: str | None = None
 
     @property
     def rows(self) -> int:
@@ -45,11 +47,11 @@ class Answer:
         if self.good is None:
             return answer.render(
                 self.request_id, variant.endpoint, variant.spec.name, variant.tag, self.scores,
-                self.latency_ms,
+                self.latency_ms, self.fallback_from,
             )  # fmt: skip
         return answer.render_by_row(
             self.request_id, variant.endpoint, variant.spec.name, variant.tag, self.scores,
-            self.latency_ms, self.rows, self.good, self.problems,
+            self.latency_ms, self.rows, self.good, self.problems, self.fallback_from,
         )  # fmt: skip
 
     def npy(self) -> bytes:

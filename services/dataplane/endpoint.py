@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 
 from models.columns import Columns
-from monitoring.metrics import Metrics, VariantMetrics
+from monitoring.attempts import Attempts
+from monitoring.metrics import Metrics
 from services.dataplane.answer import Answer
-from services.dataplane.ticket import Ticket, without
+from services.dataplane.choice import Chooser
+from services.dataplane.ticket import Ticket
+from services.dataplane.tries import Tries
 from services.dataplane.variant import Variant
+from services.dataplane.work import Work
 from services.topology import EndpointSpec
 from services.traffic.shadow import Mirror
-from services.traffic.split import Assigner
 from services.wire import arrow, npy
 from services.wire.answer import Scores
 from services.wire.encode import Encoder, event_times
@@ -26,10 +29,8 @@ from switchyard.errors import (
     Forbidden,
     InvalidInput,
     ModelFailed,
-    NotFound,
     Overloaded,
     Problem,
-    SwitchyardError,
     TooLarge,
     UnsupportedMediaType,
 )
@@ -52,6 +53,7 @@ class Endpoint:
         variants: Its variants by name.
         revision: The traffic in force.
         metrics: The metrics of this process.
+        attempts: Where attempts are counted; None where no canary goes on.
 
     Attributes:
         active: Requests that wait for their answer.
@@ -63,6 +65,7 @@ class Endpoint:
         variants: dict[str, Variant],
         revision: Revision,
         metrics: Metrics,
+        attempts: Attempts | None = None,
     ) -> None:
         limits = spec.settings.limits
         self.name = spec.name
@@ -76,9 +79,9 @@ class Endpoint:
         self._encoder = Encoder(spec.schema, limits.max_rows)
         self._arrow = arrow.Reader(spec.schema, limits.max_rows)
         self._max_rows = limits.max_rows
-        self._assigner = Assigner(revision.intervals, salt=spec.name)
+        self._chooser = Chooser(spec, revision)
         self._mirror = Mirror(revision.shadow)
-        self._forced_by_anyone = spec.settings.forced_variant == "anyone"
+        self._tries = Tries(spec, variants, metrics, attempts)
         self._metrics = metrics
 
     @property
@@ -152,84 +155,62 @@ class Endpoint:
             SwitchyardError: The request is refused, or could not be answered.
         """
         self.active += 1
-        metrics: VariantMetrics | None = None
-        ticket: Ticket | None = None
-        good: list[int] | None
-        rows = 0
-        status = "ok"
         try:
-            if request.explain:
-                raise InvalidInput("Explanations are not offered; leave out 'explain'.")
-            columns, good, problems = self.decode(kind, request)
-            rows = columns.rows
-            assigned, variant = self._assign(request, is_admin)
-            if rows == 0:  # only with on_error: row, where every row may be bad
-                return self._nothing_good(request_id, variant, good, problems, started)
-            metrics = variant.metrics
-            ticket = Ticket(
-                request_id,
-                0,
-                rows,
-                received,
-                self._event_time(request, rows, good, is_admin),
-                assigned,
-                "split" if request.variant is None else "forced",
-                request.key,
-                0.0,
-                self.revision.number,
-                None if good is None else np.array(good, dtype=np.int64),
-                started,
-            )
-            timeout = self._timeout
+            work = self._begin(kind, request, request_id, is_admin, received, started)
+            if work.columns.rows == 0:  # only with on_error: row, where every row may be bad
+                return self._nothing_good(work)
+            seconds = self._timeout
             if request.timeout_ms is not None:
-                timeout = min(timeout, request.timeout_ms / 1000)
-            deadline = asyncio.get_running_loop().time() + timeout
-            try:
-                scores = await variant.submit(columns, ticket, deadline)
-            except ModelFailed as error:
-                if good is None or not error.details:
-                    raise
-                ticket.conclude(answered=False)
-                columns, ticket, good, failed = without(error.details, columns, ticket, good)
-                problems = sorted([*problems, *failed], key=lambda problem: problem.row or 0)
-                if not good:
-                    return self._nothing_good(request_id, variant, good, problems, started)
-                scores = await variant.submit(columns, ticket, deadline)
-            ticket.latency_ms = (time.perf_counter() - started) * 1000
+                seconds = min(seconds, request.timeout_ms / 1000)
+            scores = await self._tries.ask(work, seconds)
+        except ModelFailed as error:
+            if work.good is None or not error.details:
+                raise
+            work.leave_out(error.details)
+            return self._nothing_good(work)
         except BaseException as error:
-            status = error.code if isinstance(error, SwitchyardError) else "cancelled"
             self._count_shed(error)
-            if ticket is not None:
-                ticket.conclude(answered=False)
             raise
         finally:
             self.active -= 1
-            if metrics is not None:
-                metrics.request(time.perf_counter() - started, rows, status)
         # Once the answer is on the wire, which it is before the event loop comes to this.
-        asyncio.get_running_loop().call_soon(self._remember, variant.spec.name, columns, ticket)
-        return Answer(request_id, variant, scores, ticket.latency_ms, good, problems)
+        asyncio.get_running_loop().call_soon(self._remember, work)
+        return _answered(work, scores)
 
-    def _assign(self, request: Request, is_admin: bool) -> tuple[str, Variant]:
-        """Returns the variant of the split, and the one that answers."""
-        if request.key is None:
-            assigned = self._assigner.draw(random.random())
-        else:
-            assigned = self._assigner.assign(request.key)
-        if request.variant is None:
-            return assigned, self.variants[assigned]
-        if not (is_admin or self._forced_by_anyone):
-            raise Forbidden(
-                f"Asking for a variant of endpoint {self.name!r} needs the admin scope; leave "
-                "'variant' out, or say `forced_variant: anyone` in the plan."
-            )
-        forced = self.variants.get(request.variant)
-        if forced is None:
-            known = ", ".join(self.variants)
-            raise NotFound(
-                f"Endpoint {self.name!r} has no variant {request.variant!r}; it has {known}."
-            )
-        return assigned, forced
+    def _begin(
+        self,
+        kind: str,
+        request: Request,
+        request_id: str,
+        is_admin: bool,
+        received: float,
+        started: float,
+    ) -> Work:
+        """Returns the rows of a request, with who is to answer them."""
+        if request.explain:
+            raise InvalidInput("Explanations are not offered; leave out 'explain'.")
+        columns, good, problems = self.decode(kind, request)
+        name, assigned, assignment, key = self._chooser.choose(request, columns, good, is_admin)
+        ticket = Ticket(
+            request_id,
+            0,
+            columns.rows,
+            received,
+            self._event_time(request, columns.rows, good, is_admin),
+            assigned,
+            assignment,
+            key,
+            0.0,
+            self.revision.number,
+            None if good is None else np.array(good, dtype=np.int64),
+            started,
+        )
+        return Work(self.variants[name], columns, ticket, good, problems)
+
+    def _nothing_good(self, work: Work) -> Answer:
+        """Answers a request of which every row is bad."""
+        empty = np.empty((0, len(self.spec.classes or (0,))), dtype=np.float32)
+        return _answered(work, Scores.from_output(empty, self.spec.classes))
 
     def _event_time(
         self, request: Request, rows: int, good: list[int] | None, is_admin: bool
@@ -246,28 +227,24 @@ class Endpoint:
         elif isinstance(error, DeadlineExceeded):
             self._metrics.shed(self.name, "deadline")
 
-    def _remember(self, primary: str, columns: Columns, ticket: Ticket) -> None:
+    def _remember(self, work: Work) -> None:
         """Logs an answered request and mirrors it."""
-        ticket.conclude(answered=True)
+        work.ticket.conclude(answered=True)
         if self._mirror:
-            for name in self._mirror.targets(primary, random.random()):
-                self.variants[name].mirror(columns, ticket)
-
-    def _nothing_good(
-        self,
-        request_id: str,
-        variant: Variant,
-        good: list[int] | None,
-        problems: list[Problem],
-        started: float,
-    ) -> Answer:
-        """Answers a request of which every row is bad."""
-        empty = np.empty((0, len(self.spec.classes or (0,))), dtype=np.float32)
-        scores = Scores.from_output(empty, self.spec.classes)
-        latency_ms = (time.perf_counter() - started) * 1000
-        return Answer(request_id, variant, scores, latency_ms, good, problems)
+            for name in self._mirror.targets(work.variant.spec.name, random.random()):
+                self.variants[name].mirror(work.columns, work.ticket)
 
     async def close(self) -> None:
         """Waits for what is queued or in flight."""
         for variant in self.variants.values():
             await variant.close()
+
+
+def _answered(work: Work, scores: Scores) -> Answer:
+    """Returns the answer of a request, and notes how long it took."""
+    ticket = work.ticket
+    ticket.latency_ms = (time.perf_counter() - ticket.started) * 1000
+    return Answer(
+        ticket.request_id, work.variant, scores, ticket.latency_ms, work.good, work.problems,
+        work.fallback_from,
+    )  # fmt: skip

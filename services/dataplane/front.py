@@ -12,8 +12,8 @@ from math import inf
 
 import orjson
 
-from monitoring import feedback
-from monitoring.feedback import FeedbackLog
+from monitoring.feedback_log import FeedbackLog
+from monitoring.reports import parse
 from services.admin.auth import Gate
 from services.dataplane import lean
 from services.dataplane.answer import Answer
@@ -158,7 +158,7 @@ class Front:
             SwitchyardError: The body is refused, or the caller may not send feedback.
         """
         self._gate.require(headers, "feedback")
-        items = feedback.parse(body)
+        items = parse(body)
         if any(item.event_time is not None for item in items):
             self._gate.require(headers, "admin")
         self._feedback_log.append(items)
@@ -185,8 +185,10 @@ def render(answer: Answer, headers: Headers) -> tuple[list[Header], bytes]:
         content, body = ARROW_HEADER, answer.arrow()
     else:
         content, body = lean.JSON, answer.json()
-    request_id = (b"x-request-id", answer.request_id.encode())
-    return [content, request_id, *answer.variant.headers], body
+    named = [content, (b"x-request-id", answer.request_id.encode()), *answer.variant.headers]
+    if answer.fallback_from is not None:
+        named.append((b"x-switchyard-fallback", answer.fallback_from.encode()))
+    return named, body
 
 
 def _media_type(headers: Headers) -> str:

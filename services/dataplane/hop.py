@@ -21,7 +21,15 @@ __all__ = ["Address", "HopClient", "HopClosed", "HopReply"]
 
 
 class HopClosed(ConnectionError):
-    """The connection ended before the whole answer was there."""
+    """The connection ended before the whole answer was there.
+
+    Attributes:
+        begun: Whether a part of the answer had come.
+    """
+
+    def __init__(self, message: str, *, begun: bool = False) -> None:
+        super().__init__(message)
+        self.begun = begun
 
 
 @dataclass(slots=True)
@@ -77,6 +85,7 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.answer: asyncio.Future[HopReply] | None = None
         self.closed = False
+        self._begun = False
         self._reset()
 
     def _reset(self) -> None:
@@ -86,6 +95,7 @@ class _Connection(asyncio.Protocol):
 
     async def call(self, head: bytes, body: bytes) -> HopReply:
         assert self.transport is not None
+        self._begun = False
         self.answer = asyncio.get_running_loop().create_future()
         self.transport.writelines((head, body))
         return await self.answer
@@ -101,15 +111,16 @@ class _Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses
 
     def data_received(self, data: bytes) -> None:
+        self._begun = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(HopClosed(f"the host sent no valid HTTP: {error}"))
+            self._fail(HopClosed(f"the host sent no valid HTTP: {error}", begun=True))
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        self._fail(HopClosed("the host closed the connection"))
+        self._fail(HopClosed("the host closed the connection", begun=self._begun))
 
     def _fail(self, error: Exception) -> None:
         if self.answer is not None and not self.answer.done():

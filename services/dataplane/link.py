@@ -7,12 +7,15 @@ the host is away, and ends what is in flight when it goes.
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from typing import Any
 
 import numpy as np
 import orjson
 
+from services.dataplane.backlog import Backlog
 from services.dataplane.hop import HopClient, HopClosed, HopReply
 from services.wire import oip
 from switchyard.errors import DeadlineExceeded, InvalidInput, ModelFailed, NotReady, Problem
@@ -22,7 +25,10 @@ __all__ = ["INFER_PREFIX", "STATUS_PATH", "HostLink", "infer_path", "tag_of_path
 STATUS_PATH = "/switchyard/host"
 INFER_PREFIX = "/v2/models/"
 PROBE_LIMIT_SECONDS = 0.7
-TRIES = 2
+PROBES = 2
+
+PAUSES = (0.005, 0.01)
+"""Longest pause before each repetition of a call, in seconds."""
 
 Array = np.ndarray[Any, Any]
 
@@ -47,6 +53,7 @@ class HostLink:
         framework: Name of the host in the plan.
         client: Connections to it.
         local: Whether this serve started the host itself.
+        backlog: Of the machine that the host shares with others; left out, it has one to itself.
 
     Attributes:
         status: Last answer to a probe: `device`, `models` (loaded tags to null or what failed).
@@ -55,10 +62,13 @@ class HostLink:
             has been up for the first time: how long loading may take is not for us to say.
     """
 
-    def __init__(self, framework: str, client: HopClient, *, local: bool) -> None:
+    def __init__(
+        self, framework: str, client: HopClient, *, local: bool, backlog: Backlog | None = None
+    ) -> None:
         self.framework = framework
         self.client = client
         self.local = local
+        self.backlog = backlog or Backlog()
         self.status: dict[str, Any] = {}
         self.up = False
         self.down_since: float | None = None
@@ -74,7 +84,7 @@ class HostLink:
         closed, so it is asked again; at once, because a dead host must be known as dead before the
         time limit of the requests that are on their way to it.
         """
-        for _ in range(TRIES if self.up else 1):
+        for _ in range(PROBES if self.up else 1):
             if await self._ask():
                 return True
         if self.up:
@@ -99,8 +109,9 @@ class HostLink:
     ) -> tuple[Array, float]:
         """Runs one batch.
 
-        A call that met a closing connection is repeated once, if the host still answers: hosts
-        close idle connections by their own clock, and a prediction may be asked for twice.
+        A call whose connection ended before any byte of the answer is repeated, at most twice, if
+        the host still answers: hosts close idle connections by their own clock, one worker of
+        several may have died, and a prediction may be asked for twice.
 
         Args:
             path: From `infer_path`.
@@ -120,14 +131,7 @@ class HostLink:
             raise self._away()
         headers = f"inference-header-content-length: {header_length}\r\n"
         try:
-            try:
-                reply = await self.client.request("POST", path, body, headers, timeout)
-            except HopClosed:
-                self.client.drop_idle()  # one worker of several may have died: ask the others
-                # Where a probe has just ended this call, another would take its time limit's rest.
-                if not self.up or not await self.probe():
-                    raise
-                reply = await self.client.request("POST", path, body, headers, timeout)
+            reply = await self._ask_again(path, body, headers, timeout)
         except HopClosed as error:
             raise self._away() from error
         except TimeoutError as error:
@@ -137,6 +141,26 @@ class HostLink:
         length = int(reply.headers[b"inference-header-content-length"])
         computed = int(reply.headers[b"x-compute-us"]) / 1e6
         return oip.unpack_output(reply.body, length), computed
+
+    async def _ask_again(self, path: str, body: bytes, headers: str, timeout: float) -> HopReply:
+        """Sends a batch, again where that is safe and of use."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        for pause in PAUSES:
+            try:
+                return await self.client.request("POST", path, body, headers, timeout)
+            except HopClosed as error:
+                self.client.drop_idle()  # one worker of several may have died: ask the others
+                # Where a probe has just ended this call, another would take its time limit's rest.
+                if error.begun or not self.up or not await self.probe():
+                    raise
+            # Calls that failed together do not come back together: "full jitter" of M. Brooker,
+            # "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+            await asyncio.sleep(random.uniform(0, pause))
+            timeout = deadline - loop.time()
+            if timeout <= 0:
+                raise TimeoutError("there is no time left to ask again")
+        return await self.client.request("POST", path, body, headers, timeout)
 
     def _away(self) -> NotReady:
         return NotReady(

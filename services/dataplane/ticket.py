@@ -7,7 +7,7 @@ last of its requests has ended, without those that ended badly.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,8 @@ import numpy as np
 from models.columns import Columns
 from monitoring.log import LoggedRequest
 from services.dataplane.batcher import Part
-from switchyard.errors import Problem
 
-__all__ = ["Flight", "Ticket", "logged", "without"]
+__all__ = ["Flight", "Ticket", "logged"]
 
 Array = np.ndarray[Any, Any]
 
@@ -32,12 +31,14 @@ class Ticket(LoggedRequest):
         concluded: Whether it has ended, well or badly.
         answered: Whether its predictions went out.
         flights: The batches that carry its rows.
+        sent: Whether rows of it have gone to a host.
     """
 
     started: float
     concluded: bool = False
     answered: bool = False
     flights: tuple[Flight, ...] = ()
+    sent: bool = False
 
     def conclude(self, answered: bool) -> None:
         """Says how it ended; a batch is logged when the last of its requests has."""
@@ -46,6 +47,10 @@ class Ticket(LoggedRequest):
         flights, self.flights = self.flights, ()  # a flight knows its tickets: no cycle is left
         for flight in flights:
             flight.land()
+
+    def again(self, assignment: str) -> Ticket:
+        """Returns the ticket of another try, after this one has ended badly."""
+        return replace(self, assignment=assignment, concluded=False, flights=(), sent=False)
 
     def shadow(self) -> Ticket:
         """Returns the ticket of a copy that runs as shadow, starting now."""
@@ -116,32 +121,3 @@ def logged(part: Part[Columns]) -> LoggedRequest:
         event_time=None if ticket.event_time is None else ticket.event_time[here],
         places=None if ticket.places is None else ticket.places[here],
     )
-
-
-def without(
-    failed: Sequence[Problem], columns: Columns, ticket: Ticket, good: Sequence[int]
-) -> tuple[Columns, Ticket, list[int], list[Problem]]:
-    """Takes the rows on which the model fails out of a request.
-
-    Args:
-        failed: The problems, by index in `columns`.
-        columns: Rows that were sent.
-        ticket: The request.
-        good: Index of each of them in the request.
-
-    Returns:
-        The other rows, a ticket for them, their indices, and the problems by index in the request.
-    """
-    bad = {problem.row for problem in failed}
-    keep = np.array([row for row in range(columns.rows) if row not in bad], dtype=np.int64)
-    kept = [good[row] for row in keep]
-    times = ticket.event_time
-    rest = replace(
-        ticket,
-        rows=len(keep),
-        event_time=None if times is None else times[keep],
-        places=np.array(kept, dtype=np.int64),
-        concluded=False,
-    )
-    named = [replace(problem, row=good[problem.row or 0]) for problem in failed]
-    return columns.take(keep), rest, kept, named

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from models.columns import Columns, Projection
 from monitoring.log import LoggedBatch, PredictionLog
 from monitoring.metrics import Metrics
 from services.dataplane.batcher import Batcher, Part
+from services.dataplane.breaker import Circuit
 from services.dataplane.link import HostLink, infer_path
 from services.dataplane.ticket import Flight, Ticket, logged
 from services.topology import EndpointSpec, VariantSpec
 from services.wire import oip
 from services.wire.answer import Scores
-from switchyard.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded
+from switchyard.errors import CircuitOpen, DeadlineExceeded, ModelFailed, NotReady, Overloaded
 
 __all__ = ["Variant"]
 
@@ -27,6 +29,9 @@ MAX_BATCH_ROWS = 256
 SHADOW_SECONDS = 10.0
 SHADOW_ROWS = 4096
 GATHER_SECONDS = 0.02
+
+LEAST_PATIENCE = 0.5
+"""Share of the plan's time limit after which a time-out is held against a variant."""
 
 Array = np.ndarray[Any, Any]
 
@@ -39,6 +44,7 @@ class Variant:
 
     Attributes:
         headers: What an answer's headers say of it.
+        circuit: Its circuit breaker; shadows neither move nor pass it while it is open.
 
     Args:
         endpoint: The endpoint.
@@ -66,6 +72,8 @@ class Variant:
             (b"x-switchyard-variant", spec.name.encode()),
             (b"x-switchyard-model", spec.tag.encode()),
         )
+        self.circuit = Circuit(endpoint.settings.breaker)
+        self._patience = LEAST_PATIENCE * endpoint.settings.limits.timeout_ms / 1000
         self.metrics = metrics.variant(endpoint.name, spec.name, spec.version, endpoint.classes)
         self._shed = partial(metrics.shed, endpoint.name, "shadow")
         self._log = log
@@ -81,6 +89,7 @@ class Variant:
             self._send_shadow, join=Scores.concat, max_rows=MAX_BATCH_ROWS, slots=1,
             max_queue_seconds=SHADOW_SECONDS,
         )  # fmt: skip
+        link.backlog.join(self._primary)
 
         self._gathered: list[tuple[Columns, Ticket]] = []
         self._gathered_rows = 0
@@ -90,41 +99,91 @@ class Variant:
         """Whether its version is loaded on a host that answers."""
         return self.link.serves(self.tag)
 
+    @property
+    def available(self) -> bool:
+        """Whether a request would be sent to it now."""
+        return self.ready and not self.circuit.refuses
+
+    def enter(self) -> int:
+        """Lets a call pass; what has come of it is to be said to the circuit.
+
+        Returns:
+            The pass, for `circuit.succeeded` or `note`.
+
+        Raises:
+            NotReady: Its host is away or has not loaded the version.
+            CircuitOpen: It has failed too often.
+        """
+        if not self.ready:
+            # No call, so the circuit hears nothing: a host that is back is used at once.
+            raise NotReady(
+                f"Variant {self.spec.name!r} of endpoint {self.endpoint!r} is not ready: the "
+                f"{self.link.framework} host is away or has not loaded {self.tag}. Try again.",
+                retry_after=1.0,
+            )
+        permit = self.circuit.enter()
+        if permit is None:
+            raise CircuitOpen(
+                f"Variant {self.spec.name!r} of endpoint {self.endpoint!r} has failed too often "
+                "and is left alone for a while. Try again later, or ask for another variant.",
+                retry_after=ceil(self.circuit.wait()),
+            )
+        return permit
+
     def submit(self, columns: Columns, ticket: Ticket, deadline: float) -> asyncio.Future[Scores]:
-        """Queues the rows of a request.
+        """Queues the rows of a request that has passed `enter`.
 
         Args:
             columns: Rows of the endpoint's schema.
             ticket: The request.
             deadline: Event loop time at which nobody waits any more.
 
+        Returns:
+            Their scores. It fails with `NotReady` if the host goes away, with `DeadlineExceeded`
+            at the deadline, and with `ModelFailed` if the model fails on rows, which the details
+            name.
+
         Raises:
-            NotReady: Its host is away or has not loaded the version.
             Overloaded: The answer would come too late.
         """
-        if not self.ready:
-            raise NotReady(
-                f"Variant {self.spec.name!r} of endpoint {self.endpoint!r} is not ready: the "
-                f"{self.link.framework} host is away or has not loaded {self.tag}. Try again.",
-                retry_after=1.0,
-            )
         return self._primary.submit(columns, ticket, deadline)
+
+    def note(self, permit: int, ticket: Ticket, error: BaseException) -> None:
+        """Tells the circuit of a call that ended badly, where that says something of the variant.
+
+        Callers, queues and stops say nothing of it. Nor does a time-out of rows that were not
+        sent, or of a caller in much more of a hurry than the plan is.
+        """
+        waited = time.perf_counter() - ticket.started
+        match error:
+            case ModelFailed():
+                self.circuit.failed(permit, doubtful=bool(error.details))
+            case NotReady() if ticket.sent:
+                self.circuit.failed(permit)
+            case DeadlineExceeded() if ticket.sent and waited >= self._patience:
+                self.circuit.failed(permit)
+            case _:
+                self.circuit.left(permit)
 
     def mirror(self, columns: Columns, ticket: Ticket) -> None:
         """Runs a copy of an answered request as shadow, if there is room for it.
 
         Nobody waits for a shadow, so copies are gathered for a moment: few large batches cost the
         requests beside them far less than many small ones. A shadow is shed first: when too many
-        wait, its host is away, or the requests of this variant wait themselves.
+        wait, its host is away, it is left alone, or requests wait for a host on its machine.
         """
         waiting = self._gathered_rows + self._shadow.rows_queued + columns.rows
-        if not self.ready or waiting > SHADOW_ROWS or self._primary.rows_queued > MAX_BATCH_ROWS:
+        if waiting > SHADOW_ROWS or self._busy or not self.available:
             self._shed()
             return
         if not self._gathered:
             asyncio.get_running_loop().call_later(GATHER_SECONDS, self._send_gathered)
         self._gathered.append((columns, ticket))
         self._gathered_rows += columns.rows
+
+    @property
+    def _busy(self) -> bool:
+        return self.link.backlog.rows > MAX_BATCH_ROWS
 
     def _send_gathered(self) -> None:
         gathered, self._gathered, self._gathered_rows = self._gathered, [], 0
@@ -139,15 +198,20 @@ class Variant:
 
     def _mirrored(self, future: asyncio.Future[Scores]) -> None:
         """Counts a shadow that was dropped; one whose model failed stands in the log."""
-        if not future.cancelled() and isinstance(future.exception(), DeadlineExceeded | NotReady):
+        dropped = DeadlineExceeded | NotReady | Overloaded
+        if not future.cancelled() and isinstance(future.exception(), dropped):
             self._shed()
 
     async def _send(self, parts: list[Part[Columns]]) -> Sequence[Scores]:
+        for part in parts:
+            part.tag.sent = True
         columns, scores = await self._run(parts)
         Flight(columns, scores.output, parts, partial(self._write, "primary", "ok"))
         return _split(scores, parts)
 
     async def _send_shadow(self, parts: list[Part[Columns]]) -> Sequence[Scores]:
+        if self._busy:  # by now
+            raise Overloaded("Requests come before shadows; send fewer at a time.")
         try:
             columns, scores = await self._run(parts)
         except ModelFailed:
@@ -200,6 +264,7 @@ class Variant:
         self._send_gathered()
         await self._primary.close()
         await self._shadow.close()
+        self.link.backlog.leave(self._primary)
 
 
 def _split(scores: Scores, parts: list[Part[Columns]]) -> list[Scores]:

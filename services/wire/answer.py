@@ -101,7 +101,13 @@ def _joined(parts: Sequence[Array | None]) -> Array | None:
 
 
 def render(
-    request_id: str, endpoint: str, variant: str, model: str, scores: Scores, latency_ms: float
+    request_id: str,
+    endpoint: str,
+    variant: str,
+    model: str,
+    scores: Scores,
+    latency_ms: float,
+    fallback_from: str | None = None,
 ) -> bytes:
     """Returns the JSON answer of a request.
 
@@ -112,20 +118,21 @@ def render(
         model: Its `model:version`.
         scores: The predictions of its rows.
         latency_ms: Milliseconds from arrival to answer.
+        fallback_from: Variant in whose place another answered; without one, the key is left out.
     """
-    return orjson.dumps(
-        {
-            "request_id": request_id,
-            "endpoint": endpoint,
-            "variant": variant,
-            "model": model,
-            "predictions": scores.predictions,
-            "probabilities": scores.probabilities,
-            "confidence": scores.confidence,
-            "latency_ms": round(latency_ms, 3),
-        },
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
+    body = {
+        "request_id": request_id,
+        "endpoint": endpoint,
+        "variant": variant,
+        "model": model,
+        "predictions": scores.predictions,
+        "probabilities": scores.probabilities,
+        "confidence": scores.confidence,
+        "latency_ms": round(latency_ms, 3),
+    }
+    if fallback_from is not None:
+        body["fallback_from"] = fallback_from
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def render_by_row(
@@ -138,6 +145,7 @@ def render_by_row(
     rows_total: int,
     good_rows: Sequence[int],
     problems: Iterable[Problem],
+    fallback_from: str | None = None,
 ) -> bytes:
     """Returns the JSON answer of a request that asked for errors by row.
 
@@ -151,6 +159,7 @@ def render_by_row(
         rows_total: Number of rows of the request; those that are not good hold null.
         good_rows: Indices of the good rows.
         problems: What is wrong with the others.
+        fallback_from: Variant in whose place another answered; without one, the key is left out.
     """
 
     def spread(values: Iterable[Any] | None) -> list[Any] | None:
@@ -161,17 +170,17 @@ def render_by_row(
             places[place] = value
         return places
 
-    return orjson.dumps(
-        {
-            "request_id": request_id,
-            "endpoint": endpoint,
-            "variant": variant,
-            "model": model,
-            "predictions": spread(scores.predictions),
-            "probabilities": spread(scores.probabilities),
-            "confidence": spread(scores.confidence),
-            "latency_ms": round(latency_ms, 3),
-            "errors": [problem.as_dict() for problem in problems],
-        },
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
+    body = {
+        "request_id": request_id,
+        "endpoint": endpoint,
+        "variant": variant,
+        "model": model,
+        "predictions": spread(scores.predictions),
+        "probabilities": spread(scores.probabilities),
+        "confidence": spread(scores.confidence),
+        "latency_ms": round(latency_ms, 3),
+        "errors": [problem.as_dict() for problem in problems],
+    }
+    if fallback_from is not None:
+        body["fallback_from"] = fallback_from
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)

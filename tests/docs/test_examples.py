@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import switchyard.errors
 import switchyard.plan
+import switchyard.plan_rollout
 from cli.main import app
 
 
@@ -77,7 +78,8 @@ def test_the_readme_links_to_every_page() -> None:
 
 
 def test_every_key_of_the_plan_is_shown() -> None:
-    sections = [getattr(switchyard.plan, name) for name in switchyard.plan.__all__]
+    modules = (switchyard.plan, switchyard.plan_rollout)
+    sections = [getattr(module, name) for module in modules for name in module.__all__]
     fields = {
         field
         for section in sections

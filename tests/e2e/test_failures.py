@@ -16,6 +16,7 @@ from e2e.plans import ANYONE
 from e2e.server import Server, wait_until
 
 from monitoring import log
+from services.traffic.hashing import variation_point
 
 
 @pytest.fixture
@@ -28,8 +29,15 @@ def server(make_server: Callable[..., Server]) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def lasting(make_server: Callable[..., Server]) -> Iterator[Server]:
-    """A dead host is known as dead in less than 2 s, but not on a machine as busy as this one."""
-    own = make_server(plan=f"{ANYONE}    limits: {{timeout_ms: 20000}}\n").start()
+    """A dead host is known as dead in less than 2 s, but not on a machine as busy as this one.
+
+    Its circuit breakers open at the few requests that a host takes along when it dies.
+    """
+    plan = f"""{ANYONE}    limits: {{timeout_ms: 20000}}
+    fallback: true
+    breaker: {{error_share: 0.001, minimum: 1, pause: 1s, probes: 1}}
+"""
+    own = make_server(plan=plan).start()
     yield own
     own.kill()
 
@@ -48,6 +56,17 @@ def is_alive(process: psutil.Process) -> bool:
 
 def is_up(server: Server, host: str) -> bool:
     return bool(httpx.get(f"{server.url}/health").json()["hosts"][host]["up"])
+
+
+def circuit(server: Server, variant: str) -> str:
+    variants = httpx.get(f"{server.url}/health").json()["endpoints"]["flights"]["variants"]
+    return str(variants[variant]["circuit"])
+
+
+def sample(server: Server, line: str) -> float:
+    """A value of /metrics, 0 where there is none."""
+    rows = httpx.get(f"{server.url}/metrics").text.splitlines()
+    return sum(float(row.split()[-1]) for row in rows if row.startswith(f"{line} "))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -92,13 +111,46 @@ def test_a_dead_host_takes_only_its_own_variants_down_and_comes_back(whole: Serv
         wait_until(lambda: hit.statuses[200] > 50 < others.statuses[200], "both loads run")
         torch.kill()
         wait_until(lambda: hit.statuses[503] > 0, "requests to the dead host are refused")
+        assert circuit(whole, "torch") != "closed"
+        assert circuit(whole, "sklearn") == "closed"
+        gauge = 'circuit_open{endpoint="flights",variant="torch"}'
+        wait_until(lambda: sample(whole, gauge) == 1, "the metric shows it", 5)
         assert whole.status("/readyz") == 200
         assert whole.status("/livez") == 200
         before = hit.statuses[200]
         wait_until(lambda: hit.statuses[200] > before + 50, "the host serves again", 90)
+        assert circuit(whole, "torch") == "closed"
     assert set(hit.statuses) == {200, 503}
     assert hit.slowest < 10  # half the time limit
     assert set(others.statuses) == {200}
+
+
+@pytest.mark.slow
+def test_the_fallback_stands_in_for_a_dead_host(whole: Server) -> None:
+    key = next(key for key in map(str, range(99)) if variation_point("flights", key) >= 0.5)
+    (torch,) = whole.workers("TorchHost")
+    with Load(whole.port, {"inputs": [FLIGHT], "key": key}, clients=5) as load:
+        wait_until(lambda: load.statuses[200] > 50, "the load runs")
+        assert {model.partition(":")[0] for model in load.models} == {"flights-torch"}
+        torch.kill()
+        wait_until(lambda: len(load.models) == 2, "another variant answers")
+        body = {"inputs": [FLIGHT], "key": key}
+        response = httpx.post(f"{whole.url}/predict", json=body, timeout=30)
+    assert set(load.statuses) == {200}
+    assert load.slowest < 10  # half the time limit
+    assert response.headers["x-switchyard-fallback"] == "torch"
+    answer = response.json()
+    assert (answer["variant"], answer["fallback_from"]) == ("sklearn", "torch")
+    total = 'model_fallbacks_total{endpoint="flights",variant="torch"}'
+    wait_until(lambda: sample(whole, total) > 0, "fallbacks are counted", 5)
+
+    def row() -> list[dict[str, object]]:
+        rows = log.read(whole.home / "log").to_pylist()
+        return [row for row in rows if row["request_id"] == answer["request_id"]]
+
+    wait_until(lambda: len(row()) == 1, "the answer is logged", 10)
+    columns = ("assigned", "assignment", "variant")
+    assert [row()[0][column] for column in columns] == ["torch", "fallback", "sklearn"]
 
 
 def test_a_host_that_dies_while_idle_is_known_as_dead_in_time(whole: Server) -> None:

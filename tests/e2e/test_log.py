@@ -10,7 +10,7 @@ import orjson
 from e2e.calls import digits, flight, flights, send_all
 from e2e.server import Server
 
-from monitoring import feedback, log
+from monitoring import feedback_log, log
 
 
 def test_the_log_holds_exactly_the_answered_rows(make_server: Callable[..., Server]) -> None:
@@ -46,4 +46,4 @@ def test_the_log_holds_exactly_the_answered_rows(make_server: Callable[..., Serv
     assert rows[0]["prediction"] == one["predictions"][0]
     assert rows[0]["assigned"] == rows[0]["variant"] == one["variant"]
     assert rows[0]["key"] not in (None, "k1")  # hashed
-    assert feedback.read(server.home / "log")["request_id"].to_pylist() == ["f"]
+    assert feedback_log.read(server.home / "log")["request_id"].to_pylist() == ["f"]

@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import orjson
+import pytest
 from e2e.calls import flights, send_all
 from e2e.plans import two_variants
 from e2e.server import Server, wait_until
 
 from monitoring import log
+
+Rows = dict[tuple[str, int], dict[str, Any]]
+
+
+def assert_compared(server: Server, primary: Rows, shadow: Rows) -> None:
+    """What the admin route says of the shadow is what the log says."""
+    reply = httpx.get(
+        f"{server.url}/admin/v1/endpoints/flights/shadow?window=10m&worst=1",
+        headers={"authorization": f"Bearer {server.environ['SWITCHYARD_ADMIN_TOKEN']}"},
+        timeout=30,
+    )
+    assert reply.status_code == 200, reply.text
+    (torch,) = reply.json()["shadows"]
+    assert (torch["variant"], torch["rows"], torch["unpaired"], torch["errors"]) == (
+        "torch", len(primary), 0, 0,
+    )  # fmt: skip
+    same = [shadow[at]["prediction"] == primary[at]["prediction"] for at in primary]
+    assert torch["agreement"] == pytest.approx(sum(same) / len(same))
+    scores = {at: row["probabilities"][1] for at, row in primary.items()}
+    apart = {at: shadow[at]["probabilities"][1] - score for at, score in scores.items()}
+    assert torch["differences"]["largest"] == pytest.approx(max(map(abs, apart.values())))
+    assert torch["differences"]["mean"] == pytest.approx(sum(apart.values()) / len(apart))
+    (worst,) = torch["worst"]
+    at = (worst["request_id"], worst["row"])
+    assert worst["difference"] == pytest.approx(apart[at])
+    assert worst["fields"]["distance"] == primary[at]["distance"]
 
 
 def test_shadows_are_logged_beside_the_answers(make_server: Callable[..., Server]) -> None:
@@ -30,6 +58,7 @@ def test_shadows_are_logged_beside_the_answers(make_server: Callable[..., Server
     assert {r["variant"] for r in shadow.values()} == {"torch"}
     assert {r["assigned"] for r in shadow.values()} == {"sklearn"}
     assert all(shadow[at]["distance"] == primary[at]["distance"] for at in primary)
+    assert_compared(server, primary, shadow)
 
     (torch,) = server.workers("TorchHost")
     torch.suspend()
@@ -47,4 +76,8 @@ def test_shadows_are_logged_beside_the_answers(make_server: Callable[..., Server
         return any(row.startswith(line) and float(row.split()[-1]) > 0 for row in text.splitlines())
 
     wait_until(shed, "what could not be mirrored is counted", 20)
+    ratio = 'shadow_agreement_ratio{endpoint="flights",variant="torch"}'
+    wait_until(
+        lambda: ratio in httpx.get(f"{server.url}/metrics").text, "the agreement is published", 40
+    )
     assert server.stop() == 0

@@ -439,7 +439,7 @@ def test_a_killed_writer_loses_only_what_it_had_not_flushed(
 LEAN = (
     WRITER
     + """
-from monitoring.feedback import FeedbackItem, FeedbackLog
+from monitoring.feedback_log import FeedbackItem, FeedbackLog
 feedback = FeedbackLog(folder, worker="w", on_drop=dropped.append)
 append(1)
 feedback.append([FeedbackItem("1", 0, 1)])

@@ -168,6 +168,8 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics, registry: Collect
         "model_active_requests",
         "model_predicted_class_total",
         "requests_shed_total",
+        "model_fallbacks_total",
+        "circuit_open",
         "prediction_log_dropped_total",
     }
 
@@ -236,3 +238,17 @@ def test_bentoml_shows_the_sum_over_processes_and_forgets_dead_gauges(
     assert got[key("model_predicted_class_total", **EV, prediction_class="1")] == 7
     assert got[key("model_confidence_bucket", **EVM, le="0.6")] == 7
     assert got[key("prediction_log_dropped_total")] == 0
+
+
+def test_fallbacks_are_counted_and_circuits_shown(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    metrics.fallback("flights", "torch")
+    metrics.fallback("flights", "torch")
+    metrics.circuit("flights", "torch", is_open=True)
+    metrics.fold()
+    metrics.fold()
+    assert registry.get_sample_value("model_fallbacks_total", EV) == 2
+    assert registry.get_sample_value("circuit_open", EV) == 1
+    metrics.circuit("flights", "torch", is_open=False)
+    assert registry.get_sample_value("circuit_open", EV) == 0

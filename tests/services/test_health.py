@@ -158,8 +158,20 @@ def test_the_report_names_versions_devices_and_what_failed(router: Router) -> No
     assert status == 200
     report = orjson.loads(body)
     assert report["endpoints"]["e"]["variants"] == {
-        "s": {"model": router.tags["one"], "framework": "sklearn", "ready": False, "device": "cpu"},
-        "t": {"model": router.tags["two"], "framework": "torch", "ready": True, "device": "cuda"},
+        "s": {
+            "model": router.tags["one"],
+            "framework": "sklearn",
+            "ready": False,
+            "circuit": "closed",
+            "device": "cpu",
+        },
+        "t": {
+            "model": router.tags["two"],
+            "framework": "torch",
+            "ready": True,
+            "circuit": "closed",
+            "device": "cuda",
+        },
     }
     assert report["hosts"]["sklearn"]["models"] == {
         router.tags["one"]: "the file model.skops was altered"

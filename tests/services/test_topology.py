@@ -133,3 +133,28 @@ def test_a_host_serves_each_reference_of_its_framework_once(
     }
     assert list(topology.references(specs, "torch")) == ["t:production"]
     assert topology.references(specs, "tensorflow") == {}
+
+
+@pytest.mark.parametrize(
+    ("key_field", "sentence"),
+    [
+        ("c", "'c', which is no field of it; a sticky key can be read from kind, count"),
+        ("a", "'a', which is of type float; a sticky key can be read from kind, count"),
+    ],
+)
+def test_a_key_field_that_cannot_be_one_is_refused(
+    key_field: str, sentence: str, register: Register, state: State
+) -> None:
+    kind = {"name": "kind", "type": "category", "categories": ("x", "y")}
+    register("one", fields=[A, kind, {"name": "count", "type": "int"}])
+    plan = {"stable": "v", "variants": {"v": {"model": "one:production"}}, "key_field": key_field}
+    with pytest.raises(PlanError, match=sentence) as refusal:
+        topology.resolve(Plan.model_validate({"endpoints": {"e": plan}}), state)
+    assert "endpoint 'e'" in refusal.value.message
+
+
+def test_an_endpoint_without_a_fit_field_has_no_key_field(register: Register, state: State) -> None:
+    register("one")
+    plan = {"stable": "v", "variants": {"v": {"model": "one:production"}}, "key_field": "a"}
+    with pytest.raises(PlanError, match="from no field of this endpoint"):
+        topology.resolve(Plan.model_validate({"endpoints": {"e": plan}}), state)

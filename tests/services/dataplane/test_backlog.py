@@ -83,7 +83,7 @@ class Scene:
 
     async def ask(self, variant: Variant, rows: int) -> object:
         columns, ticket = request(self.spec, rows)
-        return await variant.answer(columns, ticket, asyncio.get_running_loop().time() + 60)
+        return await variant.submit(columns, ticket, asyncio.get_running_loop().time() + 60)
 
     def shed(self) -> float | None:
         self.metrics.fold()

@@ -2,20 +2,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 import pytest
-import uvloop
+from fake_host import (
+    BODY,
+    OUTPUT,
+    PATH,
+    TAG,
+    Broken,
+    Silence,
+    always,
+    answered,
+    http,
+    in_turn,
+    linked,
+    loaded,
+    refused,
+    run,
+)
 
 from services.dataplane import link as links
-from services.dataplane.hop import Address, HopClient
-from services.dataplane.link import STATUS_PATH, HostLink, infer_path
-from services.wire import oip
 from switchyard.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -25,109 +33,6 @@ from switchyard.errors import (
     Problem,
     SwitchyardError,
 )
-
-Reply = Callable[[], Awaitable[bytes | None]]
-"""What a host does with one request: the bytes of its answer, or None to hang up."""
-
-TAG = "flights-torch:v1"
-PATH = infer_path("flights-torch", "v1")
-OUTPUT = np.array([[0.25, 0.75], [0.5, 0.5]], dtype=np.float32)
-BODY = b"rows"
-
-
-def http(status: int, body: bytes, more: str = "") -> bytes:
-    return f"HTTP/1.1 {status} X\r\n{more}content-length: {len(body)}\r\n\r\n".encode() + body
-
-
-def loaded(**models: str | None) -> bytes:
-    return http(200, orjson.dumps({"device": "cpu", "models": models or {TAG: None}}))
-
-
-def answered() -> bytes:
-    length, body = oip.pack_output(OUTPUT)
-    return http(200, body, f"inference-header-content-length: {length}\r\nx-compute-us: 1500\r\n")
-
-
-def refused(error: SwitchyardError) -> bytes:
-    return http(error.status, orjson.dumps(error.body()))
-
-
-class Host:
-    """A host on a Unix socket; what it does with each request is up to the test."""
-
-    def __init__(self) -> None:
-        self.status: Reply = always(loaded())
-        self.infer: Reply = always(answered())
-        self.paths: list[str] = []
-        self.bodies: list[bytes] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-                headers = dict(line.split(": ", 1) for line in head[1:] if line)
-                path = head[0].split()[1]
-                body = await reader.readexactly(int(headers["content-length"]))
-                if path != STATUS_PATH:
-                    self.paths.append(path)
-                    self.bodies.append(body)
-                reply = await (self.status if path == STATUS_PATH else self.infer)()
-                if reply is None:
-                    return
-                writer.write(reply)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            writer.close()
-
-
-def always(reply: bytes | None) -> Reply:
-    async def give() -> bytes | None:
-        return reply
-
-    return give
-
-
-def in_turn(*replies: bytes | None) -> Reply:
-    left = iter(replies)
-
-    async def give() -> bytes | None:
-        return next(left)
-
-    return give
-
-
-class Silence:
-    """A host that takes a request and does not answer."""
-
-    def __init__(self) -> None:
-        self.met = asyncio.Event()
-
-    async def __call__(self) -> bytes | None:
-        self.met.set()
-        await asyncio.Event().wait()
-        return None
-
-
-@asynccontextmanager
-async def linked(folder: Path) -> AsyncIterator[tuple[Host, HostLink]]:
-    host = Host()
-    socket = folder / "host.sock"
-    server = await asyncio.start_unix_server(host.serve, str(socket))
-    client = HopClient(Address.parse(f"file://{socket}", token="unused"))
-    try:
-        yield host, HostLink("torch", client, local=True)
-    finally:
-        client.close()
-        server.close()
-
-
-def run(scenario: Callable[[], Awaitable[Any]]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(10):  # a call that hangs fails its test
-            await scenario()
-
-    uvloop.run(limited())
 
 
 def test_a_link_is_down_until_its_host_has_answered(tmp_path: Path) -> None:
@@ -216,20 +121,21 @@ def test_a_batch_brings_back_output_and_seconds(tmp_path: Path) -> None:
     run(scenario)
 
 
-def test_a_call_that_met_a_closing_connection_is_repeated_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resets", [1, 2])
+def test_a_call_that_met_a_closing_connection_is_repeated(tmp_path: Path, resets: int) -> None:
     async def scenario() -> None:
         async with linked(tmp_path) as (host, link):
             await link.probe()
-            host.infer = in_turn(None, answered())
+            host.infer = in_turn(*[None] * resets, answered())
             output, _ = await link.infer(PATH, 4, BODY, 1)
             np.testing.assert_array_equal(output, OUTPUT)
-            assert host.bodies == [BODY, BODY]
+            assert host.bodies == [BODY] * (resets + 1)
             assert link.up
 
     run(scenario)
 
 
-def test_a_second_reset_is_not_repeated(tmp_path: Path) -> None:
+def test_a_third_reset_is_not_repeated(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with linked(tmp_path) as (host, link):
             await link.probe()
@@ -237,7 +143,35 @@ def test_a_second_reset_is_not_repeated(tmp_path: Path) -> None:
             with pytest.raises(NotReady) as refusal:
                 await link.infer(PATH, 4, BODY, 1)
             assert refusal.value.retry_after == 1
-            assert len(host.bodies) == 2
+            assert len(host.bodies) == 3
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("beginning", [b"HTTP/1.1 200 OK\r\ncontent-le", b"no HTTP\r\n\r\n"])
+def test_a_call_whose_answer_had_begun_is_not_repeated(tmp_path: Path, beginning: bytes) -> None:
+    async def scenario() -> None:
+        async with linked(tmp_path) as (host, link):
+            await link.probe()
+            host.infer = always(Broken(beginning))
+            with pytest.raises(NotReady):
+                await link.infer(PATH, 4, BODY, 1)
+            assert len(host.bodies) == 1
+
+    run(scenario)
+
+
+def test_repetitions_keep_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "PAUSES", (0.1, 0.1))
+    monkeypatch.setattr(links.random, "uniform", lambda low, high: high)
+
+    async def scenario() -> None:
+        async with linked(tmp_path) as (host, link):
+            await link.probe()
+            host.infer = in_turn(None, None)
+            with pytest.raises(DeadlineExceeded):
+                await link.infer(PATH, 4, BODY, 0.05)
+            assert len(host.bodies) == 1
 
     run(scenario)
 

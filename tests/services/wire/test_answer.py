@@ -111,3 +111,11 @@ def test_by_row_of_values() -> None:
     answer = orjson.loads(render_by_row(*NAMES, scores, 1.0, 2, [1], [Problem("bad", 0)]))
     assert answer["predictions"] == [None, 1.5]
     assert answer["probabilities"] is None
+
+
+def test_only_a_fallback_says_for_whom_it_answered(scores: Scores) -> None:
+    whole = orjson.loads(render(*NAMES, scores, 1.5, "sklearn"))
+    by_row = orjson.loads(render_by_row(*NAMES, scores, 1.5, 3, [0, 1, 2], [], "sklearn"))
+    assert whole["fallback_from"] == by_row["fallback_from"] == "sklearn"
+    assert "fallback_from" not in orjson.loads(render(*NAMES, scores, 1.5))
+    assert "fallback_from" not in orjson.loads(render_by_row(*NAMES, scores, 1.5, 3, [0, 1, 2], []))

@@ -1,0 +1,1 @@
+"""Simulations: how often traffic is judged wrongly, and how soon rightly."""

@@ -95,6 +95,9 @@ def _keys(value: Any) -> Iterator[str]:
         for key, inner in value.items():
             yield key
             yield from _keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _keys(inner)
 
 
 def test_every_error_that_a_caller_can_meet_is_listed() -> None:

@@ -191,12 +191,15 @@ class Endpoint:
             raise InvalidInput("Explanations are not offered; leave out 'explain'.")
         columns, good, problems = self.decode(kind, request)
         name, assigned, assignment, key = self._chooser.choose(request, columns, good, is_admin)
+        times = None
+        if request.event_time is not None:
+            times = self._event_time(request.event_time, columns.rows, good, is_admin)
         ticket = Ticket(
             request_id,
             0,
             columns.rows,
             received,
-            self._event_time(request, columns.rows, good, is_admin),
+            times,
             assigned,
             assignment,
             key,
@@ -212,14 +215,10 @@ class Endpoint:
         empty = np.empty((0, len(self.spec.classes or (0,))), dtype=np.float32)
         return _answered(work, Scores.from_output(empty, self.spec.classes))
 
-    def _event_time(
-        self, request: Request, rows: int, good: list[int] | None, is_admin: bool
-    ) -> Array | None:
-        if request.event_time is None:
-            return None
+    def _event_time(self, given: Any, rows: int, good: list[int] | None, is_admin: bool) -> Array:
         if not is_admin:
             raise Forbidden("Setting 'event_time' needs the admin scope; leave it out.")
-        return event_times(request.event_time, rows, good)
+        return event_times(given, rows, good)
 
     def _count_shed(self, error: BaseException) -> None:
         if isinstance(error, Overloaded):

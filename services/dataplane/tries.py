@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from monitoring.attempts import CANCELLED, Attempts
@@ -19,7 +20,7 @@ from switchyard.errors import DeadlineExceeded, ModelFailed, NotReady, Switchyar
 __all__ = ["FALLBACK_SHARE", "Tries"]
 
 FALLBACK_SHARE: Final = 0.25
-"""Part of the time limit that the first try leaves to a fallback that stands ready."""
+"""Part of the time limit that the first try leaves to the fallback."""
 
 
 class Tries:
@@ -49,7 +50,7 @@ class Tries:
         self._metrics = metrics
         self._attempts = attempts
 
-    async def ask(self, work: Work, seconds: float) -> Scores:
+    def ask(self, work: Work, seconds: float) -> Awaitable[Scores]:
         """Returns the scores of a request's rows; the work then says who has given them.
 
         Args:
@@ -59,26 +60,26 @@ class Tries:
         Raises:
             SwitchyardError: What the chosen variant said, also where the fallback failed too.
         """
-        deadline = asyncio.get_running_loop().time() + seconds
         fallback = self._fallback
-        if (
-            fallback is None
-            or fallback is work.variant
-            or work.ticket.assignment == FORCED
-            or not fallback.available
-        ):
-            return await self._try(work, deadline)
+        if fallback is None or fallback is work.variant or work.ticket.assignment == FORCED:
+            return self._try(work, asyncio.get_running_loop().time() + seconds)
+        return self._try_both(work, fallback, seconds)
+
+    async def _try_both(self, work: Work, fallback: Variant, seconds: float) -> Scores:
+        """Asks the chosen variant, then the fallback."""
+        deadline = asyncio.get_running_loop().time() + seconds
         try:
             return await self._try(work, deadline - FALLBACK_SHARE * seconds)
         except (NotReady, ModelFailed, DeadlineExceeded) as error:
             failure = error
-        failed = work.variant.spec.name
+        earlier = replace(work)
         work.hand_over(fallback)
         try:
             scores = await self._try(work, deadline)
         except SwitchyardError as error:
+            work.take_back(earlier)
             raise failure from error
-        self._metrics.fallback(self._endpoint, failed)
+        self._metrics.fallback(self._endpoint, earlier.variant.spec.name)
         return scores
 
     async def _try(self, work: Work, deadline: float) -> Scores:

@@ -99,11 +99,6 @@ class Variant:
         """Whether its version is loaded on a host that answers."""
         return self.link.serves(self.tag)
 
-    @property
-    def available(self) -> bool:
-        """Whether a request would be sent to it now."""
-        return self.ready and not self.circuit.refuses
-
     def enter(self) -> int:
         """Lets a call pass; what has come of it is to be said to the circuit.
 
@@ -173,7 +168,7 @@ class Variant:
         wait, its host is away, it is left alone, or requests wait for a host on its machine.
         """
         waiting = self._gathered_rows + self._shadow.rows_queued + columns.rows
-        if waiting > SHADOW_ROWS or self._busy or not self.available:
+        if waiting > SHADOW_ROWS or self._busy or self.circuit.refuses or not self.ready:
             self._shed()
             return
         if not self._gathered:

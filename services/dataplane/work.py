@@ -30,7 +30,6 @@ class Work:
     """
 
     variant: Variant
-
     columns: Columns
     ticket: Ticket
     good: list[int] | None
@@ -42,6 +41,11 @@ class Work:
         outside = self.ticket.assignment == OVERRIDE
         self.ticket = self.ticket.again(OVERRIDE if outside else FALLBACK)
         self.variant, self.fallback_from = fallback, self.variant.spec.name
+
+    def take_back(self, earlier: Work) -> None:
+        """Becomes what it was, after a fallback has failed too."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(earlier, name))
 
     def can_leave_out(self, failed: Sequence[Problem]) -> bool:
         """Whether the caller wants to hear of rows apart, and others remain.

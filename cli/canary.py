@@ -21,7 +21,7 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Let a new version take over step by step.")
 
 POLL_SECONDS: Final = 0.2
-WAIT_SECONDS: Final = 130.0
+WAIT_SECONDS: Final = 150.0
 
 Endpoint = Annotated[str, typer.Argument(help="Name of the endpoint.", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why, for the history.", show_default=False)]
@@ -61,7 +61,7 @@ def start(
         )  # fmt: skip
         canary = _until_loaded(canary, state, progress)
     _print(canary, as_json)
-    if canary.status == "failed":
+    if canary.status in ("failed", "aborted"):
         raise typer.Exit(3)
     if canary.status == "loading":
         typer.echo(

@@ -15,7 +15,7 @@ from switchyard.plan_rollout import CANARY
 from switchyard.records import Revision, iso, utc_now
 from switchyard.state import State
 
-__all__ = ["BY_PLAN", "as_planned", "current", "in_force", "kept", "without_canary"]
+__all__ = ["BY_PLAN", "as_planned", "by_plan", "current", "in_force", "kept", "without_canary"]
 
 BY_PLAN = "plan"
 
@@ -36,7 +36,7 @@ def current(name: str, settings: Endpoint, state: State) -> Revision:
         latest = state.latest_revision(name)
         if latest is not None and in_force(latest, settings):
             return latest
-        revision = _follow(name, settings, latest)
+        revision = by_plan(name, settings, latest)
         try:
             state.add_revision(revision)
         except Conflict:
@@ -103,7 +103,15 @@ def kept(revisions: Iterable[Revision]) -> list[Revision]:
     return standing
 
 
-def _follow(name: str, settings: Endpoint, latest: Revision | None) -> Revision:
+def by_plan(name: str, settings: Endpoint, latest: Revision | None) -> Revision:
+    """Returns the next revision, with the traffic that the plan says.
+
+    Args:
+        name: The endpoint.
+        settings: Its section of the plan.
+        latest: The revision before, from whose intervals the least possible share of keys moves;
+            None for the first one.
+    """
     traffic = settings.traffic
     if latest is None:
         intervals = split.initial(traffic.split)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Final
 
 from monitoring import promql, scores
 from monitoring.agreement import RunningAgreement
 from services.rollout.outcomes import worse
+from services.rollout.reading import Reading
 from services.traffic.guards import Scores, Seen, alpha_of
 from services.traffic.ledger import Tried
 from switchyard.plan import Endpoint, Plan
@@ -22,87 +21,76 @@ from switchyard.state import State
 
 __all__ = ["Evidence"]
 
-LOG_SECONDS: Final = 5.0
-"""How often the log is read for one endpoint."""
-
 
 class Evidence:
     """Looks at everything that the guards of canaries ask for, and at nothing else.
 
-    What has to be read from the log is read again after `LOG_SECONDS` only.
+    What routers have counted is as it is now. What the log and Prometheus say may be some seconds
+    old: see `services.rollout.reading`.
 
     Args:
         plan: The plan.
         state: The state database.
         folder: Folder of the logs.
-        clock: Seconds that never go backwards.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        state: State,
-        folder: Path,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, plan: Plan, state: State, folder: Path) -> None:
         self._plan = plan
         self._state = state
         self._folder = folder
-        self._clock = clock
-        self._logged: dict[str, tuple[float, Seen]] = {}
-        self._agreements: dict[str, RunningAgreement] = {}
+        self._readings: dict[str, tuple[str, Reading]] = {}
 
     def __call__(self, canary: Canary, settings: Settings) -> Seen:
-        """Returns what there is now.
+        """Returns what there is now; does not wait for what takes long to read.
 
         Args:
             canary: The canary.
             settings: Its settings.
+
+        Raises:
+            NotReady: The state database does not answer.
         """
         section = self._plan.endpoint(canary.endpoint)
         stable = section.stable
-        history = self._state.revisions(canary.endpoint)
-        ours = [revision for revision in history if revision.number > canary.base]
+        ours = self._state.revisions(canary.endpoint, since=canary.base + 1)
         numbers = {revision.number for revision in ours}
         tallies = [t for t in self._state.tallies(canary.endpoint) if t.revision in numbers]
         return replace(
-            self._from_log(canary, settings, section),
+            self._reading(canary, settings, section).latest(),
             tried=_tried(numbers, tallies, stable),
             alone=frozenset(r.number for r in ours if r.shares.get(stable) == 0),
             open=any(tally.refused for tally in tallies if tally.variant == CANARY),
-            prometheus=[
-                promql.value(guard.url, guard.query) for guard in settings.guards.prometheus
-            ],
         )
 
-    def _from_log(self, canary: Canary, settings: Settings, section: Endpoint) -> Seen:
-        read, known = self._logged.get(canary.id, (-LOG_SECONDS, Seen()))
-        if self._clock() - read >= LOG_SECONDS:
-            known = self._read(canary, settings, section)
-            self._logged[canary.id] = (self._clock(), known)
-        return known
-
-    def _read(self, canary: Canary, settings: Settings, section: Endpoint) -> Seen:
-        guards, folder = settings.guards, self._folder
-        since = datetime.fromisoformat(canary.created)
-        agreed, distance = (0, 0), None
-        if guards.agreement is not None:
-            agreed = self._agreement(canary, section.stable, since).until(utc_now())
-        if guards.drift is not None:
-            compared = scores.distance(folder, canary.endpoint, CANARY, section.stable, since)
-            distance = Scores(*compared)
-        names = list(guards.metrics)
-        outcomes = worse(canary, names, alpha_of(settings), section, folder)
-        return Seen(agreed=agreed, scores=distance, worse=outcomes)
-
-    def _agreement(self, canary: Canary, stable: str, since: datetime) -> RunningAgreement:
-        """Returns what counts the rows that the stable variant answered and the canary saw, too."""
-        known = self._agreements.get(canary.id)
-        if known is None:
-            known = self._agreements[canary.id] = RunningAgreement(
-                self._folder, canary.endpoint, since, variant=CANARY, primary=stable
+    def _reading(self, canary: Canary, settings: Settings, section: Endpoint) -> Reading:
+        known, reading = self._readings.get(canary.endpoint, (None, None))
+        if reading is None or known != canary.id:
+            since = datetime.fromisoformat(canary.created)
+            # The rows that the stable variant answered and the canary saw, too.
+            agreement = RunningAgreement(
+                self._folder, canary.endpoint, since, variant=CANARY, primary=section.stable
             )
-        return known
+            read = partial(_read, self._folder, canary, settings, section, agreement)
+            reading = Reading(read)
+            self._readings[canary.endpoint] = canary.id, reading
+        return reading
+
+
+def _read(
+    folder: Path, canary: Canary, settings: Settings, section: Endpoint, agreement: RunningAgreement
+) -> Seen:
+    """Reads what the guards need of the log and of Prometheus."""
+    guards = settings.guards
+    distance = None
+    if guards.drift is not None:
+        since = datetime.fromisoformat(canary.created)
+        distance = Scores(*scores.distance(folder, canary.endpoint, CANARY, section.stable, since))
+    return Seen(
+        agreed=(0, 0) if guards.agreement is None else agreement.until(utc_now()),
+        scores=distance,
+        worse=worse(canary, list(guards.metrics), alpha_of(settings), section, folder),
+        prometheus=[promql.value(guard.url, guard.query) for guard in guards.prometheus],
+    )
 
 
 def _tried(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.revisions import BY_PLAN
+from services.revisions import BY_PLAN, as_planned, by_plan
 from services.traffic.canary import shares_at
 from services.traffic.split import rearrange, shares_of
+from switchyard.plan import Endpoint
 from switchyard.plan_rollout import CANARY
 from switchyard.plan_rollout import Canary as Settings
 from switchyard.records import Canary, Revision, iso, utc_now
@@ -50,11 +51,16 @@ def at_step(canary: Canary, step: int, stable: str, state: State) -> Revision:
     )
 
 
-def given_back(canary: Canary, state: State, who: str, why: str) -> Revision | None:
+def given_back(
+    canary: Canary, section: Endpoint, state: State, who: str, why: str
+) -> Revision | None:
     """Returns the revision that restores the traffic from before a canary.
+
+    Where that was the plan's and the plan says something else by now, the plan is followed.
 
     Args:
         canary: The canary.
+        section: The endpoint's section of the plan.
         state: The state database.
         who: Who ends it.
         why: The reason.
@@ -66,14 +72,17 @@ def given_back(canary: Canary, state: State, who: str, why: str) -> Revision | N
     if CANARY not in history[-1].shares:
         return None
     base = base_of(canary, history)
+    number = history[-1].number + 1
+    if base.who == BY_PLAN and not as_planned(base, section):
+        return replace(by_plan(canary.endpoint, section, base), number=number, reason=why)
     return replace(
         base,
-        number=history[-1].number + 1,
+        number=number,
         created=iso(utc_now()),
         # Where the plan's traffic was in force, the plan is followed again.
         who=base.who if base.who == BY_PLAN else who,
         reason=why,
-        restores=base.number,
+        restores=base.restores or base.number,
     )
 
 

@@ -14,11 +14,15 @@ from models.lifecycle.promote import fitting, running
 from models.lifecycle.swap import Progress
 from services import revisions
 from services.rollout.shares import given_back
-from switchyard.errors import Conflict, InvalidInput, NotFound
+from services.topology import bind
+from services.traffic.hashing import RESOLUTION
+from services.traffic.split import shares_of
+from switchyard.errors import Conflict, InvalidInput, NotFound, PlanError, PromotionRefused
 from switchyard.plan import Endpoint, Plan
 from switchyard.plan_problems import problem
+from switchyard.plan_rollout import CANARY
 from switchyard.plan_rollout import Canary as Settings
-from switchyard.records import Canary, iso, utc_now
+from switchyard.records import Canary, Revision, iso, utc_now
 from switchyard.state import State
 
 __all__ = ["abort", "start"]
@@ -52,8 +56,10 @@ def start(
     Raises:
         NotFound: No such endpoint or version.
         InvalidInput: A setting is wrong, or the version is of another model.
-        Conflict: A canary goes on, or the version is the one that answers already.
-        PromotionRefused: The version does not fit or does not load.
+        Conflict: A canary goes on, the version is the one that answers already, or the stable
+            variant has too small a share to give something away.
+        PromotionRefused: The version does not fit, also beside the one that it replaces, or does
+            not load.
     """
     section = plan.endpoint(endpoint)
     settings = _settings(section, asked or {})
@@ -70,10 +76,12 @@ def start(
     if present == tag.version:
         raise Conflict(f"{tag} is what {name}:{alias} stands for already.")
     fitting(plan, tag, alias, known)
+    _check_beside(endpoint, section, tag, known)
+    base = revisions.current(endpoint, section, state)
+    _check_share(base, section.stable, settings.steps[0])
     progress(f"checking {tag} in a clean process")
     running(tag)
     lock.adopt(state)
-    base = revisions.current(endpoint, section, state)
     now = iso(utc_now())
     canary = Canary(
         id=secrets.token_hex(8),
@@ -100,20 +108,24 @@ def abort(endpoint: str, *, plan: Plan, state: State, who: str, why: str) -> Can
 
     Raises:
         NotFound: No such endpoint, or no canary goes on there.
-        Conflict: Somebody else changed it meanwhile.
+        Conflict: It has passed its last step and is being promoted.
     """
-    plan.endpoint(endpoint)
-    canary = state.canary(endpoint)
-    if canary is None:
-        raise NotFound(f"No canary goes on at endpoint {endpoint!r}.")
-    if canary.status == "promoting":
-        raise Conflict(
-            f"The canary of endpoint {endpoint!r} has passed its last step and is being promoted; "
-            f"once it is, take it back by: switchyard rollback {endpoint}"
-        )
+    section = plan.endpoint(endpoint)
     says = f"Aborted by {who}{f': {why}' if why else '.'}"
-    ended = replace(canary, status="aborted", running=None, verdict=says)
-    return state.move_canary(ended, given_back(canary, state, who, says))
+    while True:
+        canary = state.canary(endpoint)
+        if canary is None:
+            raise NotFound(f"No canary goes on at endpoint {endpoint!r}.")
+        if canary.status == "promoting":
+            raise Conflict(
+                f"The canary of endpoint {endpoint!r} has passed its last step and is being "
+                f"promoted; once it is, take it back by: switchyard rollback {endpoint}"
+            )
+        ended = replace(canary, status="aborted", running=None, verdict=says)
+        try:
+            return state.move_canary(ended, given_back(canary, section, state, who, says))
+        except Conflict:
+            continue  # the controller, which looks at it once a second, was quicker
 
 
 def _settings(section: Endpoint, asked: Mapping[str, Any]) -> Settings:
@@ -128,7 +140,49 @@ def _settings(section: Endpoint, asked: Mapping[str, Any]) -> Settings:
                 f"guards.metrics: {name!r} is no metric of this endpoint; declare it in the plan, "
                 "under 'metrics'."
             )
+    _check_evidence(settings, section)
     return settings
+
+
+def _check_evidence(settings: Settings, section: Endpoint) -> None:
+    """Refuses what can only end for want of data, however good the version is."""
+    guards = settings.guards
+    if settings.steps[0] == 100 and (guards.errors or guards.slow):
+        raise InvalidInput(
+            "steps begins at 100%, which leaves the stable variant nothing to be compared by; "
+            "begin below 100, or switch the guards 'errors' and 'slow' off."
+        )
+    patience = settings.bake + settings.limits.no_data
+    if guards.metrics and section.metrics and section.metrics.outcome_window >= patience:
+        raise InvalidInput(
+            f"guards.metrics: outcomes count {section.metrics.outcome_window:g} seconds after a "
+            "request (metrics.outcome_window), and a canary without any is taken back after "
+            f"{patience:g}; set a longer 'bake', or a shorter 'outcome_window' in the plan."
+        )
+
+
+def _check_beside(
+    endpoint: str, section: Endpoint, tag: registry.Tag, known: Mapping[tuple[str, str], str]
+) -> None:
+    """Refuses a version that cannot answer beside the one that it is to replace."""
+    bound = {name: registry.find(one.model, known) for name, one in section.variants.items()}
+    try:
+        bind(endpoint, section, {**bound, CANARY: tag})
+    except PlanError as error:
+        raise PromotionRefused(
+            f"As a canary, {tag} answers beside the version that it is to replace. {error.message} "
+            "To let it take over at once, without a canary: switchyard models promote"
+        ) from error
+
+
+def _check_share(base: Revision, stable: str, percent: float) -> None:
+    """Refuses a first step that gives the canary nothing."""
+    share = shares_of(base.intervals)[stable]
+    if share * percent / 100 < 1 / RESOLUTION:
+        raise Conflict(
+            f"The stable variant {stable!r} has {share:.2%} of the traffic, of which {percent:g}% "
+            "are too few to be given to a canary; begin with a larger step, or change the split."
+        )
 
 
 def _alias(endpoint: str, section: Endpoint) -> tuple[str, str]:

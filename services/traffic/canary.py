@@ -34,8 +34,8 @@ def shares_at(base: Mapping[str, float], stable: str, percent: float) -> dict[st
         stable: Name of the stable variant.
         percent: Percentage of the stable variant's share that the canary gets.
     """
-    taken = base[stable] * percent / 100
-    return {**base, stable: base[stable] - taken, CANARY: taken}
+    left = base[stable] * (100 - percent) / 100  # at 100% exactly 0
+    return {**base, stable: left, CANARY: base[stable] - left}
 
 
 def decide(
@@ -84,6 +84,6 @@ def _ended(found: Finding, limit: int) -> str:
     if found.outcome == "fail":
         return f"The guard {found.guard!r} fails: {found.says}."
     return (
-        f"The guard {found.guard!r} has come to {found.outcome!r} {limit} times in a row: "
-        f"{found.says}."
+        f"The guard {found.guard!r} has come to {found.outcome!r} {limit} times in a row, which is "
+        f"the plan's limit: {found.says}."
     )

@@ -26,6 +26,8 @@ SLOW_QUANTILE: Final = 0.99
 LEAST_LATENCIES: Final = 300
 """Answers of the stable variant before its p99 is worth anything."""
 
+UNCOMPARED: Final = "and nobody beside it the stable variant: there is nothing to compare with"
+
 LEAST_SCORES: Final = 200
 """Rows of each side before their scores are compared."""
 
@@ -148,17 +150,19 @@ def alpha_of(settings: Canary) -> float:
 def _count(ledger: Ledger, seen: Seen) -> Ledger:
     """Adds what was counted since the last look to the evidence on errors and on slow answers.
 
-    Counts wait until both variants were asked: without the other there is nothing to compare with.
-    That depends on who was asked alone, never on what came of it, so it favours neither.
+    Counts wait until both variants were asked, or the stable one was before it lost its whole
+    share: without the other there is nothing to compare with. That depends on who was asked alone,
+    never on what came of it, so it favours neither.
     """
     errors, slow, over = ledger.errors, ledger.slow, ledger.slow_over
     counted = dict(ledger.counted)
     stable_failed = [_failed(stable) for _, stable in seen.tried.values()]
+    has_past = any(stable.attempts for stable in stable_failed)
     for revision, pair in sorted(seen.tried.items()):
         before = counted.get(revision, (Tried(), Tried()))
         alone = revision in seen.alone
         new = [_failed(now).since(_failed(then)) for now, then in zip(pair, before, strict=True)]
-        if new[0].attempts == 0 or (new[1].attempts == 0 and not alone):
+        if new[0].attempts == 0 or (new[1].attempts == 0 and not (alone and has_past)):
             continue
         counted[revision] = pair
         errors = _add(errors, new, _rate(stable_failed) if alone else None)
@@ -225,6 +229,9 @@ def _errors(ledger: Ledger, seen: Seen, alpha: float) -> Finding:
     canary, stable = _total([(_failed(c), _failed(s)) for c, s in seen.tried.values()])
     if canary.attempts == 0:
         return Finding("errors", "no data", "nobody has asked the canary yet")
+    if not _is_compared(ledger, seen):
+        says = f"the canary was asked {canary.attempts} times, {UNCOMPARED}"
+        return Finding("errors", "no data", says)
     says = (
         f"{canary.bad} of {canary.attempts} requests failed at the canary, {stable.bad} of "
         f"{stable.attempts} at the stable variant"
@@ -235,15 +242,25 @@ def _errors(ledger: Ledger, seen: Seen, alpha: float) -> Finding:
 def _slow(ledger: Ledger, seen: Seen, alpha: float) -> Finding:
     over = ledger.slow_over
     if over is None:
-        return Finding("slow", "no data", "the stable variant's p99 is not known yet")
+        says = f"the stable variant's p99 is not known before {LEAST_LATENCIES} answers"
+        return Finding("slow", "no data", says)
     canary, stable = _total([(c.slow(over), s.slow(over)) for c, s in seen.tried.values()])
     if canary.attempts == 0:
         return Finding("slow", "no data", "the canary has answered nothing yet")
+    if not _is_compared(ledger, seen):
+        says = f"the canary has answered {canary.attempts} times, {UNCOMPARED}"
+        return Finding("slow", "no data", says)
     says = (
         f"{canary.bad} of {canary.attempts} answers of the canary are above the stable variant's "
         f"p99, and {stable.bad} of {stable.attempts} of its own"
     )
     return _by_evidence("slow", ledger.slow, alpha, says)
+
+
+def _is_compared(ledger: Ledger, seen: Seen) -> bool:
+    """Whether what the canary was asked in the step that is in force is part of the evidence."""
+    newest = max(seen.tried)
+    return newest in ledger.counted or seen.tried[newest][0].attempts == 0
 
 
 def _total(pairs: Sequence[tuple[Counts, Counts]]) -> tuple[Counts, Counts]:

@@ -138,7 +138,7 @@ class Report:
 
     Attributes:
         verdict: Of the primary metric: "better" where any arm is, "worse" where all are.
-        summary: The same in a sentence that names the arms.
+        summary: The same in sentences that name the arms, and the guardrails that got worse.
         control: The arm that the others are compared with.
         primary: The primary metric.
         arms: All arms, the control first.

@@ -53,7 +53,7 @@ def make_report(arms: Sequence[str], metrics: Sequence[MetricState], ratio: Samp
     primary = next(report for report in reports if report.role == "primary")
     return Report(
         verdict=_overall(primary.comparisons, broken),
-        summary=_summary(arms[0], primary, assigned),
+        summary=_summary(arms[0], primary, reports, assigned),
         control=arms[0],
         primary=primary.name,
         arms=tuple(arms),
@@ -71,7 +71,9 @@ def _overall(comparisons: Sequence[Comparison], broken: bool) -> Verdict:
     return "worse" if verdicts == {"worse"} else "no difference yet"
 
 
-def _summary(control: str, primary: MetricReport, ratio: Ratio) -> str:
+def _summary(
+    control: str, primary: MetricReport, metrics: Sequence[MetricReport], ratio: Ratio
+) -> str:
     if ratio.verdict == "broken assignment":
         return (
             f"The arms did not get the units that their shares say (p = {ratio.p:.2g}), so no "
@@ -79,7 +81,14 @@ def _summary(control: str, primary: MetricReport, ratio: Ratio) -> str:
         )
     if not primary.comparisons:
         return f"There is nothing to compare {control} with: give another variant a share."
-    return " ".join(comparison.reason for comparison in primary.comparisons)
+    harm = (
+        comparison.reason
+        for metric in metrics
+        if metric.role == "guardrail"
+        for comparison in metric.comparisons
+        if comparison.verdict == "worse"
+    )
+    return " ".join([*(comparison.reason for comparison in primary.comparisons), *harm])
 
 
 def _metric(arms: Sequence[str], metric: MetricState, broken: bool) -> MetricReport:

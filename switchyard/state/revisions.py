@@ -24,9 +24,15 @@ class Revisions(Part):
             row = db.execute(query.order_by(revisions.c.number.desc()).limit(1)).first()
         return None if row is None else Revision(*row)
 
-    def revisions(self, endpoint: str) -> list[Revision]:
-        """Returns all revisions of an endpoint, the oldest first."""
-        query = sa.select(revisions).filter_by(endpoint=endpoint).order_by(revisions.c.number)
+    def revisions(self, endpoint: str, since: int = 0) -> list[Revision]:
+        """Returns the revisions of an endpoint, the oldest first.
+
+        Args:
+            endpoint: Name of the endpoint.
+            since: The first number that is wanted.
+        """
+        mine = sa.select(revisions).filter_by(endpoint=endpoint)
+        query = mine.where(revisions.c.number >= since).order_by(revisions.c.number)
         with transaction(self._reader) as db:
             return [Revision(*row) for row in db.execute(query)]
 

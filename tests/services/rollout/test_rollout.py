@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifecycle import Registry, Serve, open_registry, plan_of, wait_until
+from lifecycle import FIELDS, Registry, Serve, open_registry, plan_of, wait_until
 
-from services import revisions
+from models import store
+from services import reroute, revisions
 from services.rollout import advance as rollout
 from services.rollout.advance import advance
 from services.rollout.start import abort, start
@@ -117,6 +118,34 @@ def test_settings_that_make_no_sense(asked, sentence, begin, new, registry) -> N
     assert registry.state.canaries() == []
 
 
+def test_steps_that_leave_nothing_to_compare_with(begin, new) -> None:
+    with pytest.raises(InvalidInput, match="begin below 100"):
+        begin(new, steps=[100])
+    assert begin(new, steps=[100], guards={"errors": False, "slow": False}).status == "loading"
+
+
+def test_outcomes_that_are_known_too_late(begin, new) -> None:
+    metrics = {"primary": "accuracy", "outcome_window": "1d"}
+    late = plan(metrics=metrics, canary={**SETTINGS, "guards": {"metrics": {"accuracy": 0.1}}})
+    with pytest.raises(InvalidInput, match="'outcome_window'"):
+        begin(new, plan=late)
+    assert begin(new, plan=late, bake="1d").status == "loading"
+
+
+def test_a_stable_variant_without_a_share(begin, new, registry) -> None:
+    endpoint = PLAN.endpoints["e"]
+    reroute.change("e", endpoint, registry.state, split={"v1": 1}, who="ada", reason="")
+    with pytest.raises(Conflict, match=r"'v0' has 0\.00% of the traffic"):
+        begin(new)
+
+
+def test_a_version_that_does_not_fit_beside_the_one_it_replaces(begin, registry) -> None:
+    fields = [*FIELDS, {"name": "c", "type": "float"}]
+    alone = plan_of("m:production")
+    with pytest.raises(PromotionRefused, match="field 'c' is not in every variant"):
+        begin(f"m:{registry.store('m', fields=fields)}", plan=alone)
+
+
 def test_an_endpoint_or_version_that_is_not_there(begin, new) -> None:
     with pytest.raises(NotFound, match="no endpoint 'f'; it has e"):
         begin(new, endpoint="f")
@@ -179,8 +208,35 @@ def test_a_host_that_cannot_load_it(begin, new, look, registry) -> None:
 
 def test_no_host_within_the_time(begin, new, look, registry, monkeypatch) -> None:
     begin(new)
-    monkeypatch.setattr(rollout, "LOAD_SECONDS", 0.0)
-    assert (look().status, registry.state.canary("e")) == ("failed", None)
+    monkeypatch.setattr(rollout, "LOAD_LOOKS", 2)
+    assert [look().status for _ in range(3)] == ["loading", "loading", "failed"]
+    assert registry.state.canary("e") is None
+
+
+def test_the_time_without_a_controller_is_not_held_against_it(begin, new, look, registry) -> None:
+    begun = begin(new)
+    registry.state.move_canary(replace(begun, since=iso(utc_now() - timedelta(days=1))))
+    assert look().status == "loading"
+    with Serve(registry.state, refs=("m:production", "n:production")):
+        wait_until(lambda: look().status == "running")
+
+
+def test_traffic_that_changes_while_it_loads_stays_changed(begin, new, look, registry) -> None:
+    begin(new)
+    split = {"v0": 0.8, "v1": 0.2}
+    reroute.change("e", PLAN.endpoints["e"], registry.state, split=split, who="bob", reason="")
+    with Serve(registry.state, refs=("m:production", "n:production")):
+        wait_until(lambda: look().status == "running")
+    assert traffic(registry) == {"v0": 0.72, "v1": 0.2, CANARY: 0.08}
+    assert look(FAILING).status == "failed"
+    assert traffic(registry) == split
+
+
+def test_a_version_that_is_deleted_while_it_loads(begin, new, look) -> None:
+    begin(new)
+    store.delete(*new.split(":"))
+    ended = look()
+    assert (ended.status, ended.verdict) == ("failed", f"{new} was deleted meanwhile.")
 
 
 @pytest.fixture
@@ -228,6 +284,30 @@ def test_after_its_end_the_plan_is_followed_again(running, look, registry) -> No
     assert revisions.current("e", changed, registry.state).shares == {"v0": 0.9, "v1": 0.1}
 
 
+def test_a_plan_that_changed_meanwhile_is_in_force_at_its_end(running, look, registry) -> None:
+    traffic_of = {"split": {"v0": 0.9, "v1": 0.1}}
+    changed = PLAN.model_dump(mode="json", exclude={"hosts"})
+    changed["endpoints"]["e"]["traffic"] = traffic_of
+    restarted = Plan.model_validate(changed)
+    assert look(FAILING, plan=restarted).status == "failed"
+    assert traffic(registry) == traffic_of["split"]
+    assert revisions.in_force(registry.state.latest_revision("e"), restarted.endpoints["e"])
+
+
+def test_what_it_did_to_the_traffic_is_no_change_once_it_is_taken_back(
+    begin, new, look, registry
+) -> None:
+    """Also where the traffic from before had itself been brought back."""
+    section = PLAN.endpoints["e"]
+    reroute.change("e", section, registry.state, split={"v0": 1}, who="ada", reason="")
+    reroute.restore("e", section, registry.state, who="ada", reason="")
+    begin(new)
+    with Serve(registry.state, refs=("m:production", "n:production")):
+        wait_until(lambda: look().status == "running")
+    look(FAILING)
+    assert [one.number for one in revisions.kept(registry.state.revisions("e"))] == [1]
+
+
 def test_it_bakes_then_steps_then_is_promoted(running, look, registry, new) -> None:
     assert look(FINE).status == "running"
     baked(registry)
@@ -262,6 +342,11 @@ def test_somebody_else_promotes_meanwhile(running, look, registry) -> None:
     assert traffic(registry) == {"v0": 0.5, "v1": 0.5}
 
 
+def test_somebody_else_promotes_the_very_version(running, look, registry) -> None:
+    registry.state.set_alias("m", "production", running.version, "bob", "", action="promote")
+    assert look(FAILING).status == "aborted"
+
+
 def test_the_plan_has_another_stable_variant_by_now(running, look, registry) -> None:
     assert look(FINE, plan=plan(stable="v1")).status == "aborted"
     assert CANARY not in traffic(registry)
@@ -288,6 +373,21 @@ def test_abort(running, registry) -> None:
         abort("e", plan=PLAN, state=registry.state, who="ada", why="")
 
 
+def test_abort_while_the_controller_looks(running, registry, monkeypatch) -> None:
+    """A look that comes in between is no reason to be told to try again."""
+    read, looks = registry.state.canary, iter([1])
+
+    def looked_at(endpoint: str) -> Canary | None:
+        found = read(endpoint)
+        for _ in looks:
+            registry.state.move_canary(found)
+        return found
+
+    monkeypatch.setattr(registry.state, "canary", looked_at)
+    ended = abort("e", plan=PLAN, state=registry.state, who="ada", why="")
+    assert (ended.status, CANARY in traffic(registry)) == ("aborted", False)
+
+
 def test_abort_before_it_has_a_share(begin, new, registry) -> None:
     begin(new)
     numbers = len(registry.state.revisions("e"))
@@ -310,6 +410,23 @@ def test_of_two_controllers_one_acts(running, registry) -> None:
     advance(running, PLAN, registry.state, look)  # it has seen the canary as it was before
     assert registry.state.revisions("e") == revisions_then
     assert len(registry.state.canaries("e")) == 1
+
+
+def test_of_two_controllers_that_promote_the_slower_one_does_no_harm(
+    running, look, registry, monkeypatch
+) -> None:
+    for _ in range(2):
+        baked(registry)
+        look(FINE)
+    propose, version = registry.state.propose, running.version
+
+    def overtaken(*asked: Any) -> str:
+        registry.state.set_alias("m", "production", version, "the quicker one", "")
+        return propose(*asked)
+
+    monkeypatch.setattr(registry.state, "propose", overtaken)
+    assert look().status == "promoting"
+    assert look().status == "promoted"
 
 
 DIES = """

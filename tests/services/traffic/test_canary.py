@@ -63,6 +63,12 @@ def test_what_is_undecided_is_named():
     assert "slow: inconclusive, 3 of 50" in decision.says
 
 
+@given(st.integers(1, 10_000))
+def test_the_last_step_leaves_the_stable_variant_exactly_nothing(cells):
+    base = {"v0": cells / 10_000, "v1": 1 - cells / 10_000}
+    assert shares_at(base, "v0", 100.0) == {"v0": 0.0, "v1": base["v1"], CANARY: base["v0"]}
+
+
 @given(
     st.lists(st.integers(1, 100), min_size=2, max_size=4),
     st.lists(st.floats(0.1, 100), min_size=1, max_size=5, unique=True).map(sorted),

@@ -291,6 +291,7 @@ def test_guardrail_is_only_ever_worse():
         report = experiment.report()
         assert report.metrics[1].comparisons[0].verdict == verdict
         assert report.verdict == "no difference yet"
+        assert ("b is worse than a by latency." in report.summary) == (lift > 0)
 
 
 def test_no_verdict_before_the_minimum():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.traffic.guards import Scores, Seen, Worse, judge
+from services.traffic.guards import Scores, Seen, Worse, alpha_of, judge
 from services.traffic.ledger import Ledger, Tried
 from switchyard.plan_rollout import Canary
 
@@ -37,6 +37,14 @@ def test_before_the_first_request_nothing_can_be_said():
 
 def test_guards_that_are_switched_off_are_not_judged():
     assert outcomes(plan(errors=False, slow=False), Seen()) == {}
+
+
+def test_the_guards_that_can_err_share_one_error_rate():
+    assert alpha_of(PLAN) == PLAN.alpha / 2
+    rule = {"url": "http://p:9090", "query": "up", "at_least": 1}
+    every = plan(agreement=0.9, drift=0.2, metrics={"a": 0.1, "b": 0.1}, prometheus=[rule])
+    assert alpha_of(every) == every.alpha / 6
+    assert alpha_of(plan(errors=False, slow=False)) == PLAN.alpha
 
 
 def test_a_canary_that_answers_passes():
@@ -78,6 +86,20 @@ def test_a_canary_alone_is_compared_with_the_past_of_the_stable_variant():
     assert outcomes(PLAN, Seen(tried=before), look)["errors"] == "fail"
     fine = Seen(tried={**before, 3: (tried(100, 1), tried(0))}, alone=frozenset({3}))
     assert outcomes(PLAN, Seen(tried=before), fine)["errors"] == "pass"
+
+
+def test_a_canary_that_was_alone_from_the_start_cannot_be_compared():
+    failing = Seen(tried={2: (tried(100, 30), tried(0))}, alone=frozenset({2}))
+    found = findings(PLAN, failing)["errors"]
+    assert (found.outcome, "nothing to compare with" in found.says) == ("no data", True)
+
+
+def test_a_step_in_which_the_stable_variant_was_not_asked_does_not_pass():
+    before = {2: (tried(100), tried(900))}
+    look = Seen(tried={**before, 3: (tried(100, 30), tried(0))})
+    assert outcomes(PLAN, Seen(tried=before), look)["errors"] == "no data"
+    idle = Seen(tried={**before, 3: (tried(0), tried(0))})
+    assert outcomes(PLAN, Seen(tried=before), idle)["errors"] == "pass"
 
 
 def test_slow_answers_are_those_past_the_p99_of_the_stable_variant():

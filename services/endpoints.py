@@ -29,7 +29,7 @@ from services.watch import Watch
 from switchyard.errors import NotReady, SwitchyardError
 from switchyard.plan import Plan
 from switchyard.plan_rollout import CANARY
-from switchyard.records import ROUTER, Observed, Revision
+from switchyard.records import ROUTER, Canary, Observed, Revision
 from switchyard.state import State
 
 __all__ = ["Endpoints"]
@@ -187,7 +187,7 @@ class Endpoints:
         plain = (spec.variants[name] for name in spec.settings.variants)
         tags = {variant.name: self._tag(variant, seen) for variant in plain}
         canary = seen.canaries.get(spec.name)
-        if canary is not None and CANARY in revision.shares:
+        if canary is not None and CANARY in revision.shares and self._can_have(canary, spec):
             tags[CANARY] = Tag(canary.model, canary.version)
         if {name: str(tag) for name, tag in tags.items()} == _by_variant(spec):
             self._say(spec.name, None)
@@ -199,6 +199,11 @@ class Endpoints:
             return spec
         self._say(spec.name, None)
         return fresh
+
+    def _can_have(self, canary: Canary, spec: EndpointSpec) -> bool:
+        """Tells whether requests may go to a canary: its host is known to have it, or they do."""
+        framework = spec.variants[spec.settings.stable].manifest.framework
+        return canary.tag in _tags(spec) or self._links[framework].serves(canary.tag)
 
     def _tag(self, variant: VariantSpec, seen: Observed) -> Tag:
         """Returns the version that a variant should have: the new one when it is held, or its own.

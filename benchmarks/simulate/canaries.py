@@ -22,7 +22,8 @@ import numpy as np
 from rich.table import Table
 
 from services.traffic.canary import decide
-from services.traffic.guards import Scores, Seen, judge
+from services.traffic.findings import Scores, Seen
+from services.traffic.guards import judge
 from services.traffic.ledger import Ledger, Tried
 from switchyard.plan_rollout import Canary
 

@@ -25,7 +25,7 @@ class Uses:
         aliases: Aliases that stand for it.
         variants: Variants of the plan that answer with it, as `endpoint/variant`.
         pinned: Those of them that name the version itself.
-        candidates: Aliases that are about to move to it.
+        candidates: Aliases that are about to move to it, or may by a canary.
         workers: Workers of running servers that hold it, by service and place.
     """
 
@@ -52,7 +52,8 @@ def uses(tag: Tag, plan: Plan | None, observed: Observed) -> Uses:
         for name, endpoint in endpoints.items()
         for variant, settings in endpoint.variants.items()
     ]
-    coming = (c for c in observed.candidates if Tag(c.model, c.version) == tag)
+    on_their_way = (*observed.candidates, *observed.canaries.values())
+    coming = (c for c in on_their_way if Tag(c.model, c.version) == tag)
     return Uses(
         aliases=aliases,
         variants=tuple(place for place, ref in bound if ref in refs),

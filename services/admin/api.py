@@ -24,7 +24,7 @@ from services.dataplane.lean import JSON, Handler, Receive, Scope, Send, read_bo
 from switchyard.errors import InvalidInput, MethodNotAllowed, NotFound
 from switchyard.plan import Plan
 
-__all__ = ["PREFIX", "WHO", "AdminApi", "Body", "Call", "Reason", "Route"]
+__all__ = ["PREFIX", "WHO", "AdminApi", "Body", "Call", "Reason", "Route", "one_line"]
 
 PREFIX: Final = "/admin/v1"
 WHO: Final = "admin API"
@@ -34,13 +34,18 @@ MAX_BODY: Final = 65_536
 T = TypeVar("T")
 
 
-def _plain(text: str) -> str:
+def one_line(text: str) -> str:
+    """Returns a text for the history as it is.
+
+    Raises:
+        ValueError: It holds a control character.
+    """
     if any(unicodedata.category(character) == "Cc" for character in text):
         raise ValueError("it holds a control character; write it on one line")
     return text
 
 
-Reason = Annotated[str, AfterValidator(_plain)]
+Reason = Annotated[str, AfterValidator(one_line)]
 """Text for the history: one line, which all databases store and all terminals show as it is."""
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.admin.api import WHO, Body, Call, Reason, Route
+from services.admin.api import WHO, Body, Call, Reason, Route, one_line
 from services.rollout.start import abort, start
 from services.rollout.view import view
-from switchyard.errors import NotFound
+from switchyard.errors import InvalidInput, NotFound
 from switchyard.plan import Plan
 from switchyard.state import State
 
@@ -26,7 +26,7 @@ class CanaryBody(Body):
         model: The new version, `name:version`.
         steps: Percentages of the stable variant's share, rising.
         bake_seconds: Least duration of a step.
-        guards: What it is judged by.
+        guards: What it is judged by, in place of all the plan's guards.
         reason: Why, for the history.
     """
 
@@ -82,7 +82,9 @@ class CanaryRoutes:
 
     def _abort(self, call: Call) -> dict[str, Any]:
         endpoint = call.path["endpoint"]
-        ended = abort(
-            endpoint, plan=self._plan, state=self._state, who=WHO, why=call.query.get("reason", "")
-        )
+        try:
+            why = one_line(call.query.get("reason", ""))
+        except ValueError as error:
+            raise InvalidInput(f"reason: {error}.") from error
+        ended = abort(endpoint, plan=self._plan, state=self._state, who=WHO, why=why)
         return view(ended)

@@ -18,7 +18,8 @@ from models.lifecycle.promote import promote
 from services.holding import is_held
 from services.rollout.shares import at_step, given_back
 from services.traffic.canary import Decision, decide
-from services.traffic.guards import Seen, judge
+from services.traffic.findings import Seen
+from services.traffic.guards import judge
 from services.traffic.ledger import Ledger
 from switchyard.errors import Conflict, NotReady, SwitchyardError
 from switchyard.plan import Endpoint, Plan

@@ -11,7 +11,8 @@ from monitoring import promql, scores
 from monitoring.agreement import RunningAgreement
 from services.rollout.outcomes import worse
 from services.rollout.reading import Reading
-from services.traffic.guards import Scores, Seen, alpha_of
+from services.traffic.findings import Scores, Seen
+from services.traffic.guards import alpha_of
 from services.traffic.ledger import Tried
 from switchyard.plan import Endpoint, Plan
 from switchyard.plan_rollout import CANARY

@@ -16,7 +16,7 @@ from monitoring.trial import Position
 from monitoring.units import step
 from services.experiments import LAG
 from services.traffic.experiment import Experiment
-from services.traffic.guards import Worse
+from services.traffic.findings import Worse
 from services.traffic.report import MetricReport
 from services.trials import Setup, units_of
 from switchyard.plan import Endpoint

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from services.traffic.guards import Seen
+from services.traffic.findings import Seen
 
 __all__ = ["READ_SECONDS", "Reading"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from services.traffic.guards import Finding
+from services.traffic.findings import Finding
 from services.traffic.ledger import Ledger
 from switchyard.plan_rollout import CANARY, Canary
 

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from logs import Asked, Told, at, write_feedback, write_predictions
 
+from models import store
+from models.schema import Field, Schema
 from monitoring import units
 from services.experiment_view import p_values, shown
-from services.experiments import LAG, advance
+from services.experiments import LAG, _position, advance
 from services.traffic.report import Report
-from services.trials import statistics_of
+from services.traffic.split import initial
+from services.trials import shares_by_revision, statistics_of
 from switchyard.errors import Conflict, InvalidInput, NotFound
 from switchyard.plan import Plan
 from switchyard.records import Experiment, Revision, iso
@@ -32,16 +34,12 @@ from switchyard.state import State
 
 WINDOW = 100.0
 TIMEOUT_S = 2.0
-REVISION = Revision(
-    endpoint="flights",
-    number=1,
-    created=iso(at(-10)),
-    who="plan",
-    reason="",
-    shares={"old": 0.5, "new": 0.5},
-    intervals={},
-    shadow={},
-)
+
+
+def revision(number: int, created: float, **shares: float) -> Revision:
+    """Traffic that was set so many seconds after the start."""
+    moment = iso(at(created))
+    return Revision("flights", number, moment, "test", "", shares, initial(shares), shadow={})
 
 
 def plan(**metrics: Any) -> Plan:
@@ -64,7 +62,7 @@ class Bench:
         self.url = f"sqlite:///{folder / 'state.db'}"
         self.state = State.open(self.url)
         self.plan = plan(**metrics)
-        self.state.add_revision(REVISION)
+        self.state.add_revision(revision(1, -10, old=0.5, new=0.5))
 
     def run(self, seconds: float) -> Experiment | None:
         """Runs the job when the log holds all that arrived so many seconds after the start."""
@@ -120,14 +118,39 @@ def test_sql_that_is_no_expression_names_its_metric(
     bench: Callable[..., Bench], sql: str, words: str
 ) -> None:
     test = bench(primary="profit", define={"profit": {"sql": sql}})
+    write_predictions(test.folder, [Asked("a")])
     with pytest.raises(InvalidInput, match=f"The metric 'profit' cannot be computed.*{words}"):
         test.run(1)
 
 
-def test_a_covariate_that_knows_the_outcome_is_refused(bench: Callable[..., Bench]) -> None:
-    test = bench(primary="m", define={"m": {"source": "reward", "covariate": "actual_number"}})
+@pytest.mark.parametrize("covariate", ["actual_number", "latency_ms", "prediction", "confidence"])
+def test_a_covariate_that_knows_the_outcome_is_refused(
+    bench: Callable[..., Bench], covariate: str
+) -> None:
+    test = bench(primary="m", define={"m": {"source": "reward", "covariate": covariate}})
+    write_predictions(test.folder, [Asked("a")])
     with pytest.raises(InvalidInput, match=r"'m' cannot be computed; its 'covariate'.*not found"):
         test.run(1)
+
+
+def test_while_no_rows_say_which_fields_there_are_only_the_form_of_sql_is_judged(
+    bench: Callable[..., Bench],
+) -> None:
+    test = bench(primary="much", define={"much": {"sql": "x > 1", "covariate": "x"}})
+    test.run(10)
+    write_predictions(test.folder, [Asked("a", 20, "k", x=2)], roll=True)
+    test.run(30)
+    for path in (test.folder / "predictions").rglob("*.parquet"):
+        path.unlink()
+    last = test.run(200)
+    assert last is not None
+    assert report(last).metrics[0].arms[0].missing == 1
+    write_predictions(test.folder, [Asked("b", 210, "l", x=2)])
+    test.run(400)
+    assert test.means("much")["old"] == (1, 1.0)
+    wrong = bench(primary="much", define={"much": {"sql": "x >"}})
+    with pytest.raises(InvalidInput, match="is not one SQL expression"):
+        wrong.run(10)
 
 
 def test_sql_may_have_a_comment_and_a_truth_value(bench: Callable[..., Bench]) -> None:
@@ -151,7 +174,7 @@ def test_without_metrics_or_a_second_arm_there_is_no_experiment(
     bench: Callable[..., Bench],
 ) -> None:
     test = bench()
-    test.state.add_revision(replace(REVISION, number=2, shares={"old": 1.0, "new": 0.0}))
+    test.state.add_revision(revision(2, -10, old=1.0, new=0.0))
     assert test.run(10) is None
     test.plan = Plan.model_validate(
         {"endpoints": {"flights": {"variants": {"old": {"model": "m:1"}}, "stable": "old"}}}
@@ -189,6 +212,28 @@ def test_a_key_enters_once_with_the_mean_of_its_window(bench: Callable[..., Benc
     test.run(1000)
     assert test.means()["old"] == (1, 2.5)
     assert test.observed() == (1, 0)
+
+
+def test_a_watermark_of_a_clock_that_was_ahead_waits(bench: Callable[..., Bench]) -> None:
+    test = bench()
+    ahead = test.run(1000)
+    write_predictions(test.folder, [Asked("a", 20, "k")])
+    assert test.run(50) == test.state.experiment("flights")
+    assert ahead is not None
+    test.run(1001)
+    assert test.observed() == (1, 0)
+
+
+def test_feedback_long_after_the_window_is_late_and_not_unknown(
+    bench: Callable[..., Bench],
+) -> None:
+    test = bench()
+    write_predictions(test.folder, [Asked("a")])
+    test.run(200)
+    write_feedback(test.folder, [Told("a", 3600, reward=1)])
+    last = test.run(3670)
+    assert last is not None
+    assert (last.feedback["late"], last.feedback["unknown"]) == (1, 0)
 
 
 def test_feedback_after_the_window_changes_nothing(bench: Callable[..., Bench]) -> None:
@@ -242,7 +287,7 @@ def test_a_key_stays_in_its_first_arm_and_stratum(bench: Callable[..., Bench]) -
     test = bench()
     write_predictions(test.folder, [Asked("a", 0, "k")])
     test.run(10)
-    second = replace(REVISION, number=2, created=iso(at(20)), shares={"old": 0.2, "new": 0.8})
+    second = revision(2, 20, old=0.2, new=0.8)
     test.state.add_revision(second)
     write_predictions(test.folder, [Asked("b", 30, "k", assigned="new", revision=2)])
     write_feedback(test.folder, [Told("a", 40, reward=1), Told("b", 40, reward=2)])
@@ -257,7 +302,7 @@ def test_truth_is_judged_by_the_classes_of_the_models_manifest(
     about = {"task": "binary", "output": "probabilities"}
     numbers = register("m-old", classes=(0, 1), **about)
     words = register("m-new", classes=("late", "on time"), **about)
-    define = {name: {"source": name} for name in ("log_loss", "brier", "error")}
+    define = {name: {"source": name} for name in ("log_loss", "brier", "error", "latency")}
     test = bench(primary="accuracy", define=define)
     old = {"model": f"m-old:{numbers}", "late": 0.75}
     write_predictions(test.folder, [Asked("a", **old), Asked("b", **old), Asked("c", **old)])
@@ -277,6 +322,72 @@ def test_truth_is_judged_by_the_classes_of_the_models_manifest(
     assert loss["new"] == (2, pytest.approx(0.836988, abs=1e-6))  # -(ln 0.75 + ln 0.25) / 2
     assert loss["old"] == (3, pytest.approx((2 * 0.287682 + 34.538776) / 3, abs=1e-6))
     assert test.means("error") == {"old": (3, 0.0), "new": (3, pytest.approx(1 / 3))}
+    assert test.means("latency") == {"old": (3, 2.0), "new": (2, 2.0)}
+
+
+def test_truth_of_a_model_that_is_gone_is_judged_by_its_predictions(
+    bench: Callable[..., Bench],
+) -> None:
+    test = bench(primary="accuracy", define={"log_loss": {"source": "log_loss"}})
+    write_predictions(test.folder, [Asked(f"{n}", model="gone:1") for n in range(4)])
+    rows = [Asked("t", assigned="new", late=0.75)]
+    write_predictions(test.folder, rows, classes=("false", "true"))
+    told = [Told("0", 1, "false", 0.0), Told("1", 1, "0"), Told("2", 1, "0.4", 0.4)]
+    told += [Told("3", 1, "true", 1.0), Told("t", 1, "true", 1.0)]
+    write_feedback(test.folder, told)
+    test.run(200)
+    assert test.means("accuracy") == {"old": (4, 0.5), "new": (1, 1.0)}
+    assert test.means("log_loss")["old"] == (0, None)
+
+
+def test_fields_may_be_called_like_our_columns(bench: Callable[..., Bench]) -> None:
+    names = ["_unit", "_classes", "_v0", "unit", "start", "arm", "REWARD"]
+    schema = Schema.of([Field(name=name, type="float", dtype="float64") for name in names])
+    define = {"sum": {"sql": "field__unit + unit + start + arm + _v0", "covariate": "unit"}}
+    test = bench(primary="sum", define={**define, "accuracy": {"source": "accuracy"}})
+    write_predictions(test.folder, [Asked("a", x=2)], schema=schema)
+    write_feedback(test.folder, [Told("a", 1, "0")])
+    test.run(200)
+    assert test.means("sum")["old"] == (1, 10.0)
+    assert test.means("accuracy")["old"] == (1, 1.0)
+
+
+def test_names_with_marks_stay_names(tmp_path: Path) -> None:
+    test = Bench(tmp_path / "a 'folder' \"quoted\"")
+    odd = "it's; DROP TABLE due -- \u2603"
+    write_predictions(test.folder, [Asked(odd, 0, odd), Asked("b", 1, odd + "'")])
+    write_feedback(test.folder, [Told(odd, 1, reward=2)])
+    test.run(200)
+    assert test.means()["old"] == (1, 2.0)
+    assert test.observed() == (2, 0)
+    test.state.close()
+
+
+def test_an_id_that_callers_use_twice_is_one_unit(bench: Callable[..., Bench]) -> None:
+    test = bench(define={"latency": {"source": "latency"}})
+    rows = [Asked("a", 0), Asked("a", 1, assigned="new", latency_ms=4)]
+    write_predictions(test.folder, [*rows, Asked("a", 2, endpoint="digits")])
+    write_feedback(test.folder, [Told("a", 3, reward=2)])
+    last = test.run(101)
+    assert test.means("latency") == {"old": (1, 3.0), "new": (0, None)}
+    assert last is not None
+    assert last.feedback == {"joined": 1, "late": 0, "repeated": 0, "waiting": 0, "unknown": 0}
+
+
+def test_a_revision_that_nobody_knows_assigns_nobody(bench: Callable[..., Bench]) -> None:
+    """As when the state database was restored from a copy that is older than the log."""
+    test = bench()
+    write_predictions(test.folder, [Asked("a"), Asked("b", revision=7)])
+    test.run(200)
+    assert test.observed() == (1, 0)
+
+
+def test_shares_too_fine_for_the_split_are_judged_as_they_were_split(
+    bench: Callable[..., Bench],
+) -> None:
+    test = bench()
+    test.state.add_revision(revision(2, 0, old=0.99994, new=0.00006))
+    assert shares_by_revision("flights", ("old", "new"), test.state)[2] == [0.9999, 0.0001]
 
 
 def test_a_covariate_is_that_of_the_first_row(bench: Callable[..., Bench]) -> None:
@@ -321,6 +432,19 @@ def test_event_times_open_and_close_windows(bench: Callable[..., Bench]) -> None
     assert last.position["waiting"] == 0
 
 
+def test_an_event_that_has_not_happened_yet_closes_no_window(bench: Callable[..., Bench]) -> None:
+    test = bench()
+    year = -365 * 86_400.0
+    rows = [Asked("typo", 0, event_time=-50 * year), Asked("a", 1, event_time=year)]
+    write_predictions(test.folder, rows)
+    last = test.run(5)
+    assert last is not None
+    assert last.position["waiting"] == 2
+    write_feedback(test.folder, [Told("a", 50, reward=1, event_time=year + 50)])
+    test.run(200)
+    assert test.means()["old"] == (1, 1.0)
+
+
 def test_rows_of_a_clock_that_was_set_back_come_in_late_but_come_in(
     bench: Callable[..., Bench],
 ) -> None:
@@ -355,8 +479,7 @@ def test_another_set_of_arms_is_another_experiment(bench: Callable[..., Bench]) 
     write_predictions(test.folder, [Asked("a", 0, "k"), Asked("b", 195, "l")])
     write_feedback(test.folder, [Told("a", 1, reward=1)])
     test.run(50)
-    three = {"old": 0.4, "new": 0.4, "third": 0.2}
-    test.state.add_revision(replace(REVISION, number=2, created=iso(at(200)), shares=three))
+    test.state.add_revision(revision(2, 200, old=0.4, new=0.4, third=0.2))
     write_predictions(test.folder, [Asked("c", 210, "k", assigned="third", revision=2)])
     write_feedback(test.folder, [Told("c", 220, reward=5)])
     test.run(400)
@@ -365,9 +488,7 @@ def test_another_set_of_arms_is_another_experiment(bench: Callable[..., Bench]) 
     assert [arm.n for arm in report(first).metrics[0].arms] == [1, 0]
     assert test.means() == {"old": (0, None), "new": (0, None), "third": (1, 5.0)}
     assert not list((test.folder / "experiments").rglob("*/1/*"))
-    test.state.add_revision(
-        replace(REVISION, number=3, created=iso(at(300)), shares={"old": 1.0, "new": 0.0})
-    )
+    test.state.add_revision(revision(3, 300, old=1.0, new=0.0))
     assert test.run(500) is None
     assert all(each.ended for each in test.state.experiments("flights"))
 
@@ -375,8 +496,7 @@ def test_another_set_of_arms_is_another_experiment(bench: Callable[..., Bench]) 
 def test_a_canary_is_no_arm_and_begins_no_experiment(bench: Callable[..., Bench]) -> None:
     test = bench()
     test.run(1)
-    shares = {"old": 0.45, "new": 0.5, "canary": 0.05}
-    test.state.add_revision(replace(REVISION, number=2, created=iso(at(2)), shares=shares))
+    test.state.add_revision(revision(2, 2, old=0.45, new=0.5, canary=0.05))
     rows = [Asked("a", 3, assigned="canary", assignment="canary", revision=2)]
     write_predictions(test.folder, [*rows, Asked("b", 3, revision=2)])
     test.run(200)
@@ -556,6 +676,41 @@ def test_of_two_jobs_at_once_one_counts(bench: Callable[..., Bench]) -> None:
         found = advance("flights", test.plan, stale, test.folder, at(400))
     assert found == test.state.experiment("flights")
     assert test.observed() == (1, 0)
+
+
+def test_who_tidies_late_leaves_the_files_of_who_is_ahead(bench: Callable[..., Bench]) -> None:
+    test = bench()
+    write_predictions(test.folder, [Asked("a", 0, "k"), Asked("b", 0, "l")])
+    slow = test.run(10)
+    write_predictions(test.folder, [Asked("c", 20, "m")])
+    last = test.run(300)
+    assert slow is not None
+    assert last is not None
+    folder = next((test.folder / "experiments").glob("*/1"))
+    units.tidy(folder, _position(slow))
+    assert {path.name for path in folder.iterdir()} == {*last.position["known"]}
+
+
+def test_a_look_with_another_plan_neither_ends_nor_begins_an_experiment(
+    bench: Callable[..., Bench],
+) -> None:
+    test = bench()
+    test.run(10)
+    before = test.state.experiments("flights")
+    test.plan = plan(minimum=9)
+    found = advance("flights", test.plan, test.state, test.folder, at(99), replaces=False)
+    assert [found] == test.state.experiments("flights") == before
+
+
+def test_a_look_without_the_models_goes_on_with_the_experiment(
+    bench: Callable[..., Bench], register: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = bench()
+    test.state.set_alias("m-old", "production", register("m-old"), "test", "first")
+    test.run(20)
+    monkeypatch.setattr(store, "has", lambda name, version: False)
+    test.run(30)
+    assert len(test.state.experiments("flights")) == 1
 
 
 JOB = """

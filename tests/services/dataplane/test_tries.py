@@ -157,8 +157,9 @@ def at_desk(
 Run = Callable[..., None]
 
 
-def logged(folder: Path) -> list[tuple[str, str, str]]:
+def logged(folder: Path, status: str = "ok") -> list[tuple[str, str, str]]:
     table = logs.read(folder / "log")
+    table = table.filter([value.as_py() == status for value in table["status"]])
     columns = (table[name].to_pylist() for name in ("assigned", "assignment", "variant"))
     return sorted(zip(*columns, strict=True))
 
@@ -189,7 +190,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("how", FAILURES)
-def test_without_a_fallback_the_caller_hears_of_it(how: str, at_desk: Run) -> None:
+def test_without_a_fallback_the_caller_hears_of_it(how: str, at_desk: Run, tmp_path: Path) -> None:
     break_it, error = FAILURES[how]
 
     async def scenario(desk: Desk) -> None:
@@ -199,6 +200,8 @@ def test_without_a_fallback_the_caller_hears_of_it(how: str, at_desk: Run) -> No
         assert desk.hosts["s"].bodies == []
 
     at_desk(scenario)
+    assert logged(tmp_path) == []
+    assert logged(tmp_path, "error") == [("t", "split", "t")]
 
 
 @pytest.mark.parametrize("how", FAILURES)
@@ -309,6 +312,8 @@ def test_bad_rows_fail_alone_where_the_caller_wants_that(at_desk: Run, tmp_path:
 
     at_desk(scenario, fallback=True)
     assert logged(tmp_path) == [("t", "split", "t")] * 2
+    failed = [row for row in logs.read(tmp_path / "log").to_pylist() if row["status"] == "error"]
+    assert [(row["row"], row["a"], row["prediction"]) for row in failed] == [(1, -1.0, None)]
 
 
 @pytest.mark.parametrize("fallback", [True, False])
@@ -323,6 +328,7 @@ def test_rows_of_which_all_are_bad(fallback: bool, at_desk: Run, tmp_path: Path)
 
     at_desk(scenario, fallback=fallback)
     assert logged(tmp_path) == []
+    assert logged(tmp_path, "error") == [("t", "split", "t")] * 4
 
 
 def test_rows_that_only_one_model_fails_on_are_answered_by_the_fallback(at_desk: Run) -> None:
@@ -335,7 +341,7 @@ def test_rows_that_only_one_model_fails_on_are_answered_by_the_fallback(at_desk:
     at_desk(scenario, fallback=True)
 
 
-def test_a_fallback_that_fails_half_way_leaves_what_was_known(at_desk: Run) -> None:
+def test_a_fallback_that_fails_half_way_leaves_what_was_known(at_desk: Run, tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         await fail(desk)
         answer = model(desk.hosts["s"])
@@ -351,6 +357,7 @@ def test_a_fallback_that_fails_half_way_leaves_what_was_known(at_desk: Run) -> N
         assert all("it is broken" in problem["problem"] for problem in body["errors"])
 
     at_desk(scenario, fallback=True)
+    assert logged(tmp_path, "error") == [("t", "split", "t")] * 3
 
 
 def test_a_key_outside_the_coverage_stays_outside(at_desk: Run, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from lifecycle import wait_until
 from logs import Asked, at, write_predictions
 
 from services.rollout.evidence import Evidence
-from services.traffic.guards import Seen
+from services.traffic.findings import Seen
 from services.traffic.ledger import Tried
 from switchyard.plan import Plan
 from switchyard.plan_rollout import CANARY

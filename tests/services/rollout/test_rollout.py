@@ -14,7 +14,7 @@ from services import reroute, revisions
 from services.rollout import advance as rollout
 from services.rollout.advance import advance
 from services.rollout.start import abort, start
-from services.traffic.guards import Seen
+from services.traffic.findings import Seen
 from services.traffic.ledger import Tried
 from services.traffic.split import shares_of
 from switchyard.errors import Conflict, InvalidInput, NotFound, PromotionRefused
@@ -454,3 +454,12 @@ def test_a_controller_that_is_killed_while_it_promotes(running, look, registry, 
     assert registry.state.canary("e").status == "promoting"
     assert look().status == "promoted"
     assert CANARY not in traffic(registry)
+
+
+def test_its_version_is_not_deleted_meanwhile(begin, new, registry) -> None:
+    begin(new)
+    tag = Tag(*new.split(":"))
+    with pytest.raises(Conflict, match="the alias 'production' is about to move to it"):
+        delete(tag, PLAN, registry.state)
+    abort("e", plan=PLAN, state=registry.state, who="ada", why="")
+    delete(tag, PLAN, registry.state)

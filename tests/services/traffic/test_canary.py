@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.traffic.canary import decide, shares_at
-from services.traffic.guards import Finding
+from services.traffic.findings import Finding
 from services.traffic.ledger import Ledger
 from services.traffic.split import initial, rearrange, shares_of
 from switchyard.plan_rollout import CANARY, Canary

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.traffic.guards import Scores, Seen, Worse, alpha_of, judge
+from services.traffic.findings import Scores, Seen, Worse
+from services.traffic.guards import alpha_of, judge
 from services.traffic.ledger import Ledger, Tried
 from switchyard.plan_rollout import Canary
 
@@ -110,6 +111,14 @@ def test_slow_answers_are_those_past_the_p99_of_the_stable_variant():
     slow = Seen(tried={2: (tried(100, latency=(60, 20, 20)), tried(2000, latency=mixed))})
     ledger, found = judge(ledger, PLAN, slow, baked=False)
     assert {one.guard: one.outcome for one in found}["slow"] == "fail"
+
+
+def test_slow_answers_of_a_canary_alone_are_not_compared_with_another_time():
+    both = {2: (tried(50, latency=(50, 0)), tried(1000, latency=(990, 10)))}
+    ledger, _ = judge(Ledger(), PLAN, Seen(tried=both), baked=False)
+    alone = {**both, 3: (tried(500, latency=(300, 200)), tried(0, latency=(0, 0)))}
+    ledger, found = judge(ledger, PLAN, Seen(tried=alone, alone=frozenset({3})), baked=False)
+    assert {one.guard: one.outcome for one in found}["slow"] == "pass"
 
 
 def test_the_p99_is_not_known_before_there_are_answers():

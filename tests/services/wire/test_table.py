@@ -17,6 +17,25 @@ def read(body: bytes) -> pa.Table:
     return pa.ipc.open_stream(io.BytesIO(body)).read_all()
 
 
+def written_by_pyarrow(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("rows", [1, 8, 9])
+@pytest.mark.parametrize("classes", [(0, 1), ("no", "maybe"), None])
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_bytes_are_those_that_pyarrow_writes(
+    rows: int, classes: tuple[int | str, ...] | None, every: int
+) -> None:
+    good = None if every == 1 else list(range(0, rows, every))
+    output = np.random.default_rng(rows).random((len(good or range(rows)), 2 if classes else 1))
+    body = table.render(Scores.from_output(output, classes), ABOUT, rows, good)
+    assert written_by_pyarrow(read(body)) == body
+
+
 @pytest.mark.parametrize("classes", [(0, 1), ("no", "yes")])
 def test_every_row_has_its_prediction(classes: tuple[int | str, ...]) -> None:
     scores = Scores.from_output(PROBABILITIES, classes)

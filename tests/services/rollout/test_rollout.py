@@ -10,6 +10,8 @@ import pytest
 from lifecycle import FIELDS, Registry, Serve, open_registry, plan_of, wait_until
 
 from models import store
+from models.lifecycle.catalog import delete
+from models.registry import Tag
 from services import reroute, revisions
 from services.rollout import advance as rollout
 from services.rollout.advance import advance

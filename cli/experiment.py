@@ -47,7 +47,7 @@ def show(
         raise InvalidInput(f"Name an endpoint; the plan has {', '.join(loaded.endpoints)}.")
     loaded.endpoint(name)
     with closing(State.open()) as state:
-        advance(name, loaded, state, settings.home() / "log", utc_now())
+        advance(name, loaded, state, settings.home() / "log", utc_now(), replaces=False)
         found = shown(name, loaded, state, number)
     if as_json:
         print_json(found)

@@ -22,6 +22,8 @@ def print_experiment(found: Found) -> None:
         ("metric", "variant", "n", "mean", "interval", "lift", "lift %", "p", "verdict"),
         [row for metric in found["metrics"] for row in _rows(metric)],
     )
+    for line in _classic(found):
+        typer.echo(line)
     typer.echo(_ratio(found))
     typer.echo(_waiting(found))
     if rest := [each for each in found["history"] if each["number"] != found["number"]]:
@@ -49,19 +51,31 @@ def _rows(metric: Found) -> Iterator[Sequence[str]]:
     for arm in metric["arms"]:
         first = (name, arm["arm"], f"{arm['n']:,}", _number(arm["mean"]), _range(arm["interval"]))
         compared = against.get(arm["arm"])
-        yield (*first, *(_lift(compared) if compared else ("", "", "", "control")))
+        yield (*first, *(_lift(compared, metric["role"]) if compared else ("", "", "", "control")))
         name = ""
 
 
-def _lift(compared: Found) -> tuple[str, str, str, str]:
+def _lift(compared: Found, role: str) -> tuple[str, str, str, str]:
     effect = compared["adjusted"] or compared["effect"]
+    # The p of what gives the verdict: a guardrail is only asked whether it is worse.
+    p = effect["harm_p" if role == "guardrail" else "p"]
     lift, relative = effect["lift"], effect["relative"]
     return (
         "-" if lift is None else f"{lift:+.4g} {_range(effect['interval'])}",
         "-" if relative is None else f"{relative:+.2%}",
-        f"{effect['p']:.3g}",
+        f"{p:.3g}",
         compared["verdict"],
     )
+
+
+def _classic(found: Found) -> Iterator[str]:
+    """Yields what Welch's test says of the primary metric."""
+    for compared in found["metrics"][0]["comparisons"]:
+        if classic := compared["welch"]:
+            yield (
+                f"Welch's test of {compared['arm']} by {found['primary']}: p {classic['p']:.3g}, "
+                f"lift {_range(classic['interval'])}; {classic['note']}."
+            )
 
 
 def _ratio(found: Found) -> str:

@@ -12,9 +12,9 @@ none:
 | `actual_number`       | DOUBLE    | the same as a number, if it was one                        |
 | `reward`              | DOUBLE    |                                                            |
 
-A field of the endpoint with one of these names is called `field_NAME`. Rows are joined by
-(`request_id`, `row`); of several reports for a row the earliest by `timestamp` counts. Shadow rows
-are there, too, told apart by `role`.
+A field of the endpoint with one of these names, or of `RESERVED`, is called `field_NAME`. Rows are
+joined by (`request_id`, `row`); of several reports for a row the earliest by `timestamp` counts.
+Shadow rows are there, too, told apart by `role`.
 
 The view is computed from the log, so nothing has to be kept: feedback that is on disk before its
 prediction joins as soon as that is there, and a process that is killed loses nothing. Versions of
@@ -56,6 +56,9 @@ __all__ = [
 
 COLUMNS: Final = ("feedback_time", "feedback_event_time", "actual", "actual_number", "reward")
 """Columns of `joined` that come from the feedback."""
+
+RESERVED: Final = ("_unit", "_classes")
+"""Names of the columns that `monitoring.units` puts beside those of `joined`."""
 
 GRACE: Final = timedelta(minutes=1)
 """How long feedback may wait for its prediction before that counts as unknown. A prediction is on
@@ -135,17 +138,21 @@ def count_feedback(
             SELECT request_id, row, endpoint, coalesce(event_time, timestamp) AS time
             FROM predictions WHERE role = 'primary'
         ), reports AS (
-            SELECT f.timestamp, f.repeats, a.endpoint,
-                coalesce(f.event_time, f.timestamp) > a.time + {interval(window)} AS late
+            SELECT any_value(f.timestamp) AS timestamp, any_value(f.repeats) AS repeats,
+                count(a.endpoint) = 0 AS alone,
+                count(*) FILTER (a.endpoint = $endpoint) > 0 AS ours,
+                bool_and(coalesce(f.event_time, f.timestamp) > a.time + {interval(window)})
+                    FILTER (a.endpoint = $endpoint) AS late
             FROM (FROM first_feedback WHERE timestamp > {moment(since)}) AS f
             LEFT JOIN answered AS a USING (request_id, row)
+            GROUP BY f.request_id, f.row  -- callers may use an id for several requests
         )
         SELECT
-            count(*) FILTER (endpoint = $endpoint AND NOT late),
-            count(*) FILTER (endpoint = $endpoint AND late),
-            coalesce(sum(repeats) FILTER (endpoint = $endpoint), 0)::BIGINT,
-            count(*) FILTER (endpoint IS NULL AND timestamp > {moment(now - GRACE)}),
-            count(*) FILTER (endpoint IS NULL AND timestamp <= {moment(now - GRACE)})
+            count(*) FILTER (ours AND NOT late),
+            count(*) FILTER (ours AND late),
+            coalesce(sum(repeats) FILTER (ours), 0)::BIGINT,
+            count(*) FILTER (alone AND timestamp > {moment(now - GRACE)}),
+            count(*) FILTER (alone AND timestamp <= {moment(now - GRACE)})
         FROM reports
         """,
         {"endpoint": endpoint},
@@ -193,11 +200,11 @@ def _read_feedback(db: DuckDBPyConnection, folder: Path, since: datetime | None)
 
 def _join(db: DuckDBPyConnection) -> None:
     names = [name for name, *_ in db.execute("DESCRIBE predictions").fetchall()]
-    taken = {name.casefold() for name in names}
+    ours, taken = {*COLUMNS, *RESERVED}, {name.casefold() for name in names}
     columns = []
     for name in names:
         free = name
-        while free.casefold() in COLUMNS or (free != name and free.casefold() in taken):
+        while free.casefold() in ours or (free != name and free.casefold() in taken):
             free = f"field_{free}"
         columns.append(f"p.{quoted(name, chr(34))} AS {quoted(free, chr(34))}")
     db.execute(

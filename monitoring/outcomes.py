@@ -7,7 +7,8 @@ know the class:
 - `log_loss` is -ln(p), with p clipped at 1e-15 as in scikit-learn's `log_loss` before 1.3;
 - `brier` is half of Brier's sum over the classes (Monthly Weather Review 78, 1950),
   (sum(p_k^2) - 2 p + 1) / 2: with two classes the square of what is missing to the truth, and
-  always within [0, 1].
+  always within [0, 1];
+- `latency` is that of the answer: a variant that fails fast is not a fast one.
 """
 
 from __future__ import annotations
@@ -27,14 +28,20 @@ if TYPE_CHECKING:
 
 __all__ = ["CLASSES", "add_classes", "as_number", "check", "known_classes", "value_of"]
 
+_BEFORE: Final = """(SELECT * EXCLUDE (assigned, assignment, variant, model, role, prediction,
+    probabilities, confidence, latency_ms, status) FROM predictions)"""
+"""What a covariate may depend on: what is known of a row before a variant has answered it."""
+
 CLASSES: Final = "_classes"
 """Column that the expressions need beside those of `joined`: labels of the row's model, in the
 order of its probabilities, null where they are not known."""
 
 _LABEL: Final = f"""(CASE
-    WHEN list_contains({CLASSES}, actual) OR actual_number IS NULL THEN actual
-    ELSE TRY_CAST(TRY_CAST(actual_number AS BIGINT) AS VARCHAR) END)"""
-# A caller may say true for the class 1, which is kept as the text 'true' and the number 1.
+    WHEN actual_number IS NULL OR actual NOT IN ('true', 'false') THEN actual
+    WHEN list_contains({CLASSES}, actual) OR actual = CAST(prediction AS VARCHAR) THEN actual
+    ELSE CAST(CAST(actual_number AS BIGINT) AS VARCHAR) END)"""
+# A caller may say true for the class 1, which is kept as the text 'true' and the number 1. Where
+# the classes are not known, a prediction of that text says that it is one.
 
 _TRUTH: Final = "coalesce(actual_number, TRY_CAST(actual AS DOUBLE))"
 _SCORED: Final = f"{CLASSES} IS NOT NULL AND probabilities IS NOT NULL AND actual IS NOT NULL"
@@ -48,7 +55,7 @@ _OF_SOURCE: Final[dict[str, str]] = {
     "absolute_error": f"abs(TRY_CAST(prediction AS DOUBLE) - {_TRUTH})",
     "squared_error": f"pow(TRY_CAST(prediction AS DOUBLE) - {_TRUTH}, 2)",
     "reward": "reward",
-    "latency": "latency_ms",
+    "latency": "CASE WHEN status = 'ok' THEN latency_ms END",
     "error": "(status <> 'ok')",
     "confidence": "confidence",
 }
@@ -98,31 +105,36 @@ def known_classes(db: DuckDBPyConnection) -> dict[str, tuple[int | str, ...]]:
     return found
 
 
-def check(db: DuckDBPyConnection, name: str, metric: Metric) -> None:
+def check(db: DuckDBPyConnection, name: str, metric: Metric, is_empty: bool) -> None:
     """Refuses a metric whose SQL is no expression that DuckDB can evaluate row by row.
 
     Args:
         db: From `monitoring.feedback.open_joined`.
         name: Of the metric.
         metric: The metric.
+        is_empty: Whether there is no prediction, so that nothing is known of the fields.
 
     Raises:
         InvalidInput: `sql` or `covariate` is no such expression.
     """
-    # A covariate must not depend on what became of the row.
-    asked = (("sql", metric.sql, "joined"), ("covariate", metric.covariate, "predictions"))
-    for key, expression, view in asked:
-        if expression is not None and (problem := _problem(db, expression, view)) is not None:
+    for key, expression, view in (
+        ("sql", metric.sql, "joined"),
+        ("covariate", metric.covariate, _BEFORE),
+    ):
+        if expression is None:
+            continue
+        problem = _form_problem(db, expression)
+        if problem is None and not is_empty:
+            problem = _type_problem(db, expression, view)
+        if problem is not None:
             raise InvalidInput(
                 f"The metric {name!r} cannot be computed; its {key!r} in the plan, "
                 f"{expression!r}, {problem}."
             )
 
 
-def _problem(db: DuckDBPyConnection, expression: str, view: str) -> str | None:
-    """Returns what is wrong with an expression over the rows of a view, as a clause."""
-    import duckdb
-
+def _form_problem(db: DuckDBPyConnection, expression: str) -> str | None:
+    """Returns why a text is no expression over the columns of one row, as a clause."""
     # By itself first: it must not end the brackets and go on with a statement of its own.
     parsed = db.execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression}\n)"]).fetchone()
     tree: dict[str, Any] = orjson.loads(parsed[0]) if parsed else {"error": True}
@@ -130,6 +142,13 @@ def _problem(db: DuckDBPyConnection, expression: str, view: str) -> str | None:
         return "is not one SQL expression"
     if _holds(tree, "SUBQUERY") or _holds(tree, "STAR"):
         return "may use the columns of one row only: no query and no star"
+    return None
+
+
+def _type_problem(db: DuckDBPyConnection, expression: str, view: str) -> str | None:
+    """Returns why an expression has no number for a row of a view, as a clause."""
+    import duckdb
+
     try:
         # A WHERE takes neither aggregates nor windows, which are no values of one row.
         db.execute(f"EXPLAIN SELECT 1 FROM {view} WHERE ({expression}\n) IS NOT NULL")

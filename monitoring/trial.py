@@ -25,6 +25,8 @@ class Trial:
         first_revision: First revision of the traffic that has these arms.
         started: Rows that arrived earlier are out.
         metrics: The plan's metrics.
+        last_revision: Last revision that is known; None if all later ones belong to it. A log that
+            is older than its state database (which was restored, say) may tell of others.
     """
 
     endpoint: str
@@ -32,6 +34,7 @@ class Trial:
     first_revision: int
     started: datetime
     metrics: Metrics
+    last_revision: int | None = None
 
     @property
     def window(self) -> timedelta:
@@ -45,6 +48,7 @@ class Position:
 
     Attributes:
         cursor: The watermark: rows that arrived up to here have been taken.
+        turn: Counts the steps; the names of the files that a step writes begin with its turn.
         event_clock: Largest event time among them; None if none had one.
         open: File of the units whose window is open; None if there are none.
         known: Files of the units that have entered or are out.
@@ -52,6 +56,7 @@ class Position:
     """
 
     cursor: datetime
+    turn: int = 0
     event_clock: datetime | None = None
     open: str | None = None
     known: tuple[str, ...] = ()

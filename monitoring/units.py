@@ -21,13 +21,13 @@ What must outlive the log's retention lies in two kinds of Parquet files: the op
 written anew at each step, and the units that have entered or are out, one small file more at each
 step, merged now and then. A database would hold as much less well: there may be ten million keys.
 Which files count says the `Position`, which the caller keeps in a database; a file that no
-position names is of a step that was cut short, and `tidy` removes it.
+position names is of a step that was cut short or came second, and `tidy` removes it.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,7 +40,7 @@ from monitoring.outcomes import add_classes, as_number, check, known_classes, va
 from monitoring.segments import sync
 from monitoring.trial import Closed, Exposed, Position, Step, Trial
 from switchyard.errors import InvalidInput
-from switchyard.plan_rollout import Metric, Metrics
+from switchyard.plan_rollout import Metrics
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -56,6 +56,7 @@ MOST_FILES: Final = 16
 """Files of known units before they are merged."""
 
 _UNIT: Final = "CAST(md5(CASE WHEN key IS NULL THEN 'r' || request_id ELSE 'k' || key END) AS UUID)"
+_NOTHING: Final = "NULL::DOUBLE"
 _TIME: Final = "coalesce(event_time, timestamp)"
 _ASSIGNED: Final = "role = 'primary' AND assignment IN ('split', 'fallback', 'canary')"
 
@@ -77,30 +78,44 @@ def step(logs: Path, folder: Path, trial: Trial, position: Position, until: date
 
     since = max(trial.started, position.cursor - max(trial.window, LATE))
     with open_joined(logs, trial.endpoint, since, (folder,)) as db:
-        for name, metric in trial.metrics.all.items():
-            check(db, name, metric)
+        values, covariates = _expressions(db, trial.metrics)
         add_classes(db, known_classes(db))
-        _read_files(db, folder, trial, position)
+        _read_files(db, folder, position, covariates)
         try:
-            _expose(db, trial, position, until)
+            _expose(db, trial, position, until, covariates)
             clock = _event_clock(db, position, until)
             _close(db, trial, until, clock)
-            closed = _outcomes(db, trial, until)
+            closed = _outcomes(db, trial, until, values)
         except (duckdb.DataError, duckdb.InvalidInputException) as error:
             raise InvalidInput(_failed(trial.metrics, error)) from error
-        after = replace(position, cursor=until, event_clock=clock)
+        after = replace(position, cursor=until, turn=position.turn + 1, event_clock=clock)
         return Step(_exposed(db), closed, _write_files(db, folder, after))
 
 
-def tidy(folder: Path, keep: frozenset[str]) -> None:
-    """Removes the files of an experiment's folder that its position does not name."""
+def tidy(folder: Path, position: Position) -> None:
+    """Removes the files of an experiment's folder that its position does not name.
+
+    Those of later turns stay: another process may be ahead by now.
+    """
     for path in folder.glob("*.parquet"):
-        if path.name not in keep:
+        turn, _, _ = path.name.partition("-")
+        if int(turn) <= position.turn and path.name not in position.files:
             path.unlink(missing_ok=True)
 
 
-def _covariates(metrics: Metrics) -> dict[int, Metric]:
-    return {n: metric for n, metric in enumerate(metrics.all.values()) if metric.covariate}
+def _expressions(db: DuckDBPyConnection, metrics: Metrics) -> tuple[list[str], dict[int, str]]:
+    """Checks the metrics; returns the SQL of their values, and of the covariates by number.
+
+    A log without a row does not say which fields there are, and nothing is to be computed in it.
+    """
+    is_empty = db.execute("FROM predictions LIMIT 1").fetchone() is None
+    values, covariates = [], {}
+    for number, (name, metric) in enumerate(metrics.all.items()):
+        check(db, name, metric, is_empty)
+        values.append(_NOTHING if is_empty else value_of(metric))
+        if metric.covariate is not None:
+            covariates[number] = _NOTHING if is_empty else as_number(metric.covariate)
+    return values, covariates
 
 
 def _failed(metrics: Metrics, error: Exception) -> str:
@@ -115,12 +130,14 @@ def _arms(trial: Trial) -> str:
     return f"[{', '.join(map(quoted, trial.arms))}]"
 
 
-def _read_files(db: DuckDBPyConnection, folder: Path, trial: Trial, position: Position) -> None:
+def _read_files(
+    db: DuckDBPyConnection, folder: Path, position: Position, covariates: Iterable[int]
+) -> None:
     """Makes the table of open units and the view of all units that are known."""
-    covariates = "".join(f", _c{number} DOUBLE" for number in _covariates(trial.metrics))
+    columns = "".join(f", _c{number} DOUBLE" for number in covariates)
     db.execute(
         "CREATE TEMP TABLE open_units (unit UUID, keyed BOOLEAN, arrived TIMESTAMP, "
-        f"start TIMESTAMP, dated BOOLEAN, revision BIGINT, arm BIGINT{covariates})"
+        f"start TIMESTAMP, dated BOOLEAN, revision BIGINT, arm BIGINT{columns})"
     )
     if position.open:
         db.execute(f"INSERT INTO open_units BY NAME FROM {_files(folder, [position.open])}")
@@ -134,22 +151,28 @@ def _files(folder: Path, names: Sequence[str]) -> str:
     return f"read_parquet([{paths}], hive_partitioning=false)"
 
 
-def _expose(db: DuckDBPyConnection, trial: Trial, position: Position, until: datetime) -> None:
+def _expose(
+    db: DuckDBPyConnection,
+    trial: Trial,
+    position: Position,
+    until: datetime,
+    covariates: Mapping[int, str],
+) -> None:
     """Makes the table of units that are seen for the first time; `arm` is null if they are out."""
-    covariates = "".join(
-        f", {as_number(metric.covariate)} AS _c{number}"
-        for number, metric in _covariates(trial.metrics).items()
-    )
+    columns = "".join(f", {sql} AS _c{number}" for number, sql in covariates.items())
+    revisions = f"revision >= {trial.first_revision}"
+    if trial.last_revision is not None:
+        revisions += f" AND revision <= {trial.last_revision}"
     db.execute(
         f"""
         CREATE TEMP TABLE fresh AS
         SELECT * EXCLUDE (request_id, row) FROM (
             SELECT {_UNIT} AS unit, key IS NOT NULL AS keyed, timestamp AS arrived,
                 {_TIME} AS start, event_time IS NOT NULL AS dated, revision,
-                list_position({_arms(trial)}, assigned) - 1 AS arm, request_id, row{covariates}
+                list_position({_arms(trial)}, assigned) - 1 AS arm, request_id, row{columns}
             FROM predictions
             WHERE {_ASSIGNED} AND timestamp > {moment(max(trial.started, position.cursor - LATE))}
-                AND timestamp <= {moment(until)} AND revision >= {trial.first_revision}
+                AND timestamp <= {moment(until)} AND {revisions}
         )
         ANTI JOIN known_units USING (unit) ANTI JOIN open_units USING (unit)
         QUALIFY row_number() OVER (PARTITION BY unit ORDER BY arrived, request_id, row) = 1
@@ -158,9 +181,11 @@ def _expose(db: DuckDBPyConnection, trial: Trial, position: Position, until: dat
 
 
 def _event_clock(db: DuckDBPyConnection, position: Position, until: datetime) -> datetime | None:
+    # What has not happened yet is a mistake; it must not close the windows of all that has.
     found = db.execute(
         "SELECT max(event_time) FROM predictions WHERE role = 'primary' "
-        f"AND timestamp > {moment(position.cursor - LATE)} AND timestamp <= {moment(until)}"
+        f"AND event_time <= timestamp AND timestamp > {moment(position.cursor - LATE)} "
+        f"AND timestamp <= {moment(until)}"
     ).fetchone()
     times = [position.event_clock] if position.event_clock else []
     if found and found[0]:
@@ -182,13 +207,13 @@ def _close(db: DuckDBPyConnection, trial: Trial, until: datetime, clock: datetim
     db.execute(f"DELETE FROM open_units WHERE {passed}")
 
 
-def _outcomes(db: DuckDBPyConnection, trial: Trial, until: datetime) -> Closed:
-    metrics = trial.metrics.all
+def _outcomes(
+    db: DuckDBPyConnection, trial: Trial, until: datetime, expressions: Sequence[str]
+) -> Closed:
     in_time = "coalesce(j.feedback_event_time, j.feedback_time) <= d.deadline"
     told = ", ".join(f"CASE WHEN {in_time} THEN j.{name} END AS {name}" for name in COLUMNS)
-    values = ", ".join(f"{value_of(m)} AS _v{n}" for n, m in enumerate(metrics.values()))
-    means = ", ".join(f"avg(_v{number}) AS _v{number}" for number in range(len(metrics)))
-    covariates = "".join(f", d._c{number}" for number in _covariates(trial.metrics))
+    values = ", ".join(f"{sql} AS _v{number}" for number, sql in enumerate(expressions))
+    means = ", ".join(f"avg(_v{number}) AS _v{number}" for number in range(len(expressions)))
     found = db.execute(
         f"""
         WITH answered AS (
@@ -203,18 +228,18 @@ def _outcomes(db: DuckDBPyConnection, trial: Trial, until: datetime) -> Closed:
         ), outcomes AS (
             SELECT _unit, {means} FROM (SELECT _unit, {values} FROM told) GROUP BY _unit
         )
-        SELECT d.revision, d.arm, o.* EXCLUDE (_unit){covariates}
+        SELECT d.* EXCLUDE (unit, keyed, arrived, start, dated, deadline), o.* EXCLUDE (_unit)
         FROM due AS d LEFT JOIN outcomes AS o ON o._unit = d.unit ORDER BY d.deadline, d.unit
         """
     ).fetchnumpy()
-    shape = (len(found["arm"]), len(metrics))
+    shape = (len(found["arm"]), len(expressions))
     entered = Closed(
         stratum=_plain(found["revision"]).astype(np.int64),
         arm=_plain(found["arm"]).astype(np.int64),
         values=np.full(shape, np.nan),
         covariates=np.full(shape, np.nan),
     )
-    for number in range(len(metrics)):
+    for number in range(len(expressions)):
         entered.values[:, number] = _plain(found[f"_v{number}"])
         if f"_c{number}" in found:
             entered.covariates[:, number] = _plain(found[f"_c{number}"])
@@ -245,19 +270,20 @@ def _write_files(db: DuckDBPyConnection, folder: Path, position: Position) -> Po
     )
     if len(known) >= MOST_FILES:
         entered, known = f"{entered} UNION ALL FROM known_units", ()
-    written, _ = _write(db, folder, "known", f"FROM ({entered}) WHERE {kept}")
-    opened, waiting = _write(db, folder, "open", "FROM open_units")
+    turn = position.turn
+    written, _ = _write(db, folder, f"{turn}-known", f"FROM ({entered}) WHERE {kept}")
+    opened, waiting = _write(db, folder, f"{turn}-open", "FROM open_units")
     known = (*known, written) if written else known
     return replace(position, open=opened, known=known, waiting=waiting)
 
 
-def _write(db: DuckDBPyConnection, folder: Path, kind: str, query: str) -> tuple[str | None, int]:
+def _write(db: DuckDBPyConnection, folder: Path, name: str, query: str) -> tuple[str | None, int]:
     """Writes a query's rows to a new file, if there are any; returns its name and their number."""
     counted = db.execute(f"SELECT count(*) FROM ({query})").fetchone()
     if not counted or not counted[0]:
         return None, 0
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder.absolute() / f"{kind}-{secrets.token_hex(8)}.parquet"
+    path = folder.absolute() / f"{name}-{secrets.token_hex(8)}.parquet"
     db.execute(f"COPY ({query}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)")
     sync(path)
     sync(folder)

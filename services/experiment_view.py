@@ -53,8 +53,8 @@ def shown(endpoint: str, plan: Plan, state: State, number: int | None = None) ->
 def p_values(plan: Plan, state: State) -> dict[tuple[str, str, str], float]:
     """Returns the always-valid p-value of each endpoint, metric and variant.
 
-    Those of experiments that have ended are left out; a metric with a covariate has the p-value of
-    the adjusted difference, which gives its verdict.
+    It is the one that gives the verdict: of the adjusted difference where a metric has a covariate,
+    and of harm alone where it is a guardrail. Those of experiments that have ended are left out.
     """
     values: dict[tuple[str, str, str], float] = {}
     for endpoint in plan.endpoints:
@@ -64,7 +64,8 @@ def p_values(plan: Plan, state: State) -> dict[tuple[str, str, str], float]:
         for metric in statistics_of(last).report().metrics:
             for against in metric.comparisons:
                 effect = against.adjusted or against.effect
-                values[endpoint, metric.name, against.arm] = effect.p
+                p = effect.harm_p if metric.role == "guardrail" else effect.p
+                values[endpoint, metric.name, against.arm] = p
     return values
 
 

@@ -33,9 +33,18 @@ logger = logging.getLogger("switchyard")
 LAG: Final = timedelta(seconds=5)
 """How long after a request's deadline its rows, and feedback of that moment, are on the disk."""
 
+REACH: Final = timedelta(days=1)
+"""Feedback is told to be late, and not unknown, at least so long after its prediction."""
+
 
 def advance(
-    endpoint: str, plan: Plan, state: State, folder: Path, now: datetime
+    endpoint: str,
+    plan: Plan,
+    state: State,
+    folder: Path,
+    now: datetime,
+    *,
+    replaces: bool = True,
 ) -> Experiment | None:
     """Carries an endpoint's experiment on; any number of processes may do so, again and again.
 
@@ -45,9 +54,12 @@ def advance(
         state: The state database.
         folder: Folder of the logs, `$SWITCHYARD_HOME/log`.
         now: The time.
+        replaces: Whether an experiment that is not what the plan says ends, and another begins.
+            That is for the server, whose plan is in force: who only wants to look may have read
+            one that no server has read yet.
 
     Returns:
-        The experiment that goes on; None where the plan has no metrics or one variant takes all.
+        The last experiment; None where the plan has no metrics or one variant takes all.
 
     Raises:
         InvalidInput: A metric of the plan cannot be computed.
@@ -60,7 +72,10 @@ def advance(
     wanted = trials.current(endpoint, settings, settings.metrics, state)
     last = state.experiment(endpoint)
     try:
-        if last is not None and last.ended is None and _is_other(last, wanted):
+        is_other = last is not None and (last.ended is not None or _is_other(last, wanted))
+        if is_other and not replaces:
+            return last
+        if last is not None and last.ended is None and is_other:
             last = _end(last, state, folder, until if wanted is None else min(until, wanted[1]))
         if wanted is None:
             return None
@@ -117,21 +132,24 @@ def _carried_on(experiment: Experiment, state: State, folder: Path, until: datet
             return seen  # another process was faster, and has removed the files of this turn
         raise
     moved = state.move_experiment(after)
-    tidy(_place(folder, moved), _position(moved).files)
+    tidy(_place(folder, moved), _position(moved))
     return moved
 
 
 def _stepped(experiment: Experiment, state: State, folder: Path, until: datetime) -> Experiment:
     """Returns an experiment with the rows up to a watermark; nothing is recorded yet."""
     setup = Setup.of(experiment)
-    trial = setup.trial(experiment.endpoint, _time(experiment.started))
+    shares = trials.shares_by_revision(experiment.endpoint, setup.arms, state)
+    trial = replace(
+        setup.trial(experiment.endpoint, _time(experiment.started)),
+        last_revision=max(shares, default=0),
+    )
     found = step(folder, _place(folder, experiment), trial, _position(experiment), until)
     statistics = statistics_of(experiment)
-    shares = trials.shares_by_revision(experiment.endpoint, setup.arms, state)
     statistics.exposed(found.exposed.stratum, found.exposed.arm, shares)
     statistics.closed(units_of(found.closed))
     window = trial.window
-    with open_joined(folder, since=until - 2 * window) as db:
+    with open_joined(folder, since=until - max(2 * window, REACH)) as db:
         counts = count_feedback(
             db,
             experiment.endpoint,
@@ -159,6 +177,7 @@ def _position(experiment: Experiment) -> Position:
     clock = said.get("event_clock")
     return Position(
         cursor=_time(experiment.cursor),
+        turn=experiment.turn,
         event_clock=None if clock is None else _time(clock),
         open=said.get("open"),
         known=tuple(said.get("known", ())),

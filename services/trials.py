@@ -15,11 +15,10 @@ from typing import Any, Final, Literal, Self
 import orjson
 
 from models import lock, store
-from models.registry import find
 from monitoring.trial import Closed, Trial
 from services.traffic.experiment import Definition, MetricSpec, Units
 from services.traffic.experiment import Experiment as Statistics
-from switchyard.errors import SwitchyardError
+from services.traffic.split import shares_of
 from switchyard.plan import Endpoint
 from switchyard.plan_rollout import Metrics
 from switchyard.records import Experiment, Revision
@@ -94,17 +93,17 @@ class Setup:
 
 
 def current(
-    name: str, settings: Endpoint, metrics: Metrics, state: State
+    endpoint: str, settings: Endpoint, metrics: Metrics, state: State
 ) -> tuple[Setup, datetime] | None:
     """Returns what an endpoint compares now and since when, None if only one variant has a share.
 
     Args:
-        name: The endpoint.
+        endpoint: Its name.
         settings: Its section of the plan.
         metrics: Its metrics.
         state: The state database.
     """
-    chain = state.revisions(name)
+    chain = state.revisions(endpoint)
     if not chain or len(arms := _arms(chain[-1], settings, metrics)) < 2:
         return None
     same = takewhile(lambda r: set(_arms(r, settings, metrics)) == set(arms), reversed(chain))
@@ -113,10 +112,9 @@ def current(
     versions, began = {}, datetime.fromisoformat(first.created)
     for arm in arms:
         ref = settings.variants[arm].model
-        try:
-            versions[arm] = str(find(ref, known))
-        except SwitchyardError:  # it is gone from the store; the experiment is still what it was
-            versions[arm] = ref
+        name, word = store.split(ref)
+        # Whether it is in the store does not matter: the experiment is what it was if it is not.
+        versions[arm] = f"{name}:{known.get((name, word), word)}"
         if (moved := _moved(ref, state)) is not None:
             began = max(began, moved + SETTLE)
     return Setup(arms, versions, first.number, metrics), began
@@ -136,11 +134,15 @@ def units_of(closed: Closed) -> Units:
 
 
 def shares_by_revision(name: str, arms: tuple[str, ...], state: State) -> dict[int, list[float]]:
-    """Returns the share of each arm in every revision; only their ratios count."""
-    return {
-        revision.number: [revision.shares.get(arm, 0.0) for arm in arms]
-        for revision in state.revisions(name)
-    }
+    """Returns the share of each arm in every revision; only their ratios count.
+
+    They are those of the intervals, which are coarser than what a revision may ask for.
+    """
+    found = {}
+    for revision in state.revisions(name):
+        shares = shares_of(revision.intervals)
+        found[revision.number] = [shares.get(arm, 0.0) for arm in arms]
+    return found
 
 
 def _arms(revision: Revision, settings: Endpoint, metrics: Metrics) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from models.registry import Tag
 from models.store import Version
 from switchyard.errors import Conflict, NotFound
 from switchyard.plan import Plan
-from switchyard.state import Observed, State
+from switchyard.state import Canary, Candidate, Observed, State
 
 __all__ = ["Uses", "aliases_of", "delete", "details", "listed", "summary", "uses", "version"]
 
@@ -52,7 +52,10 @@ def uses(tag: Tag, plan: Plan | None, observed: Observed) -> Uses:
         for name, endpoint in endpoints.items()
         for variant, settings in endpoint.variants.items()
     ]
-    on_their_way = (*observed.candidates, *observed.canaries.values())
+    on_their_way: tuple[Candidate | Canary, ...] = (
+        *observed.candidates,
+        *observed.canaries.values(),
+    )
     coming = (c for c in on_their_way if Tag(c.model, c.version) == tag)
     return Uses(
         aliases=aliases,

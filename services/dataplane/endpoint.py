@@ -162,15 +162,10 @@ class Endpoint:
             seconds = self._timeout
             if request.timeout_ms is not None:
                 seconds = min(seconds, request.timeout_ms / 1000)
-            scores = await self._tries.ask(work, seconds)
-        except ModelFailed as error:
-            if work.good is None or not error.details:
-                raise
-            work.leave_out(error.details)
-            return self._nothing_good(work)
-        except BaseException as error:
-            self._count_shed(error)
-            raise
+            try:
+                scores = await self._tries.ask(work, seconds)
+            except Exception as error:
+                return self._unanswered(work, error)
         finally:
             self.active -= 1
         # Once the answer is on the wire, which it is before the event loop comes to this.
@@ -215,12 +210,25 @@ class Endpoint:
         empty = np.empty((0, len(self.spec.classes or (0,))), dtype=np.float32)
         return _answered(work, Scores.from_output(empty, self.spec.classes))
 
+    def _unanswered(self, work: Work, error: Exception) -> Answer:
+        """Answers a request whose rows failed one by one, if the caller wants to hear of each.
+
+        Raises:
+            Exception: The error, in all other cases.
+        """
+        asyncio.get_running_loop().call_soon(self._give_up, work)
+        self._count_shed(error)
+        if not isinstance(error, ModelFailed) or work.good is None or not error.details:
+            raise error
+        work.leave_out(error.details)
+        return self._nothing_good(work)
+
     def _event_time(self, given: Any, rows: int, good: list[int] | None, is_admin: bool) -> Array:
         if not is_admin:
             raise Forbidden("Setting 'event_time' needs the admin scope; leave it out.")
         return event_times(given, rows, good)
 
-    def _count_shed(self, error: BaseException) -> None:
+    def _count_shed(self, error: Exception) -> None:
         if isinstance(error, Overloaded):
             self._metrics.shed(self.name, "queue")
         elif isinstance(error, DeadlineExceeded):
@@ -229,9 +237,20 @@ class Endpoint:
     def _remember(self, work: Work) -> None:
         """Logs an answered request and mirrors it."""
         work.ticket.conclude(answered=True)
+        for variant, columns, ticket in work.left_out:
+            variant.give_up(columns, ticket)
         if self._mirror:
             for name in self._mirror.targets(work.variant.spec.name, random.random()):
                 self.variants[name].mirror(work.columns, work.ticket)
+
+    def _give_up(self, work: Work) -> None:
+        """Logs the rows of a request that nobody has answered."""
+        for variant, columns, ticket in (
+            *work.left_out,
+            (work.variant, work.columns, work.ticket),
+        ):
+            if columns.rows:
+                variant.give_up(columns, ticket)
 
     async def close(self) -> None:
         """Waits for what is queued or in flight."""

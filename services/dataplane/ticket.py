@@ -1,7 +1,7 @@
 """A request on its way through the router, and the batch that carries it.
 
-The log holds exactly the rows that were answered, in whole batches: so a batch is logged when the
-last of its requests has ended, without those that ended badly.
+What was answered is logged in whole batches: so a batch is logged when the last of its requests has
+ended, without those that ended badly, which are logged apart.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Flight:
         columns: Columns,
         output: Array,
         parts: list[Part[Columns]],
-        write: Callable[[Columns, Array, list[Part[Columns]]], None],
+        write: Callable[[Columns, Array, list[LoggedRequest]], None],
     ) -> None:
         self.columns = columns
         self.output = output
@@ -98,13 +98,14 @@ class Flight:
     def _log(self) -> None:
         """Logs what was answered: in one piece where that is all of the batch."""
         if all(part.tag.answered for part in self.parts):
-            self.write(self.columns, self.output, self.parts)
+            self.write(self.columns, self.output, [logged(part) for part in self.parts])
             return
         start = 0
         for part in self.parts:
             stop = start + part.rows
             if part.tag.answered:
-                self.write(self.columns.slice(start, stop), self.output[start:stop], [part])
+                columns, output = self.columns.slice(start, stop), self.output[start:stop]
+                self.write(columns, output, [logged(part)])
             start = stop
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.columns import Columns, Projection
-from monitoring.log import LoggedBatch, PredictionLog
+from monitoring.log import LoggedBatch, LoggedRequest, PredictionLog
 from monitoring.metrics import Metrics
 from services.dataplane.batcher import Batcher, Part
 from services.dataplane.breaker import Circuit
@@ -160,6 +160,16 @@ class Variant:
             case _:
                 self.circuit.left(permit)
 
+    def give_up(self, columns: Columns, ticket: Ticket) -> None:
+        """Logs rows that nobody has answered, so that whoever judges variants misses none.
+
+        Args:
+            columns: The rows.
+            ticket: Their request.
+        """
+        ticket.latency_ms = (time.perf_counter() - ticket.started) * 1000
+        self._write("primary", "error", columns, None, [ticket])
+
     def mirror(self, columns: Columns, ticket: Ticket) -> None:
         """Runs a copy of an answered request as shadow, if there is room for it.
 
@@ -211,12 +221,12 @@ class Variant:
             columns, scores = await self._run(parts)
         except ModelFailed:
             if len(parts) == 1 and parts[0].rows == 1:  # else each row is tried alone
-                self._write("shadow", "error", parts[0].columns, None, parts)
+                self._write("shadow", "error", parts[0].columns, None, [logged(parts[0])])
             raise
         now = time.perf_counter()
         for part in parts:
             part.tag.latency_ms = (now - part.tag.started) * 1000
-        self._write("shadow", "ok", columns, scores.output, parts)
+        self._write("shadow", "ok", columns, scores.output, [logged(part) for part in parts])
         return _split(scores, parts)
 
     async def _run(self, parts: list[Part[Columns]]) -> tuple[Columns, Scores]:
@@ -237,9 +247,8 @@ class Variant:
         status: str,
         columns: Columns,
         output: Array | None,
-        parts: list[Part[Columns]],
+        requests: list[LoggedRequest],
     ) -> None:
-        requests = [logged(part) for part in parts]
         self._log.append(
             LoggedBatch(
                 endpoint=self.endpoint,

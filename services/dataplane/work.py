@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.columns import Columns
 from services.dataplane.choice import FALLBACK, OVERRIDE
@@ -27,6 +28,7 @@ class Work:
         good: Index of each of them in the request, where the caller asked for errors by row.
         problems: What is wrong with the others.
         fallback_from: Variant in whose place this one has answered, if it failed.
+        left_out: Rows that nobody answers, as a model fails on them, with its variant and a ticket.
     """
 
     variant: Variant
@@ -35,6 +37,7 @@ class Work:
     good: list[int] | None
     problems: list[Problem]
     fallback_from: str | None = None
+    left_out: tuple[tuple[Variant, Columns, Ticket], ...] = ()
 
     def hand_over(self, fallback: Variant) -> None:
         """Lets the fallback answer. A key outside the split stays outside, whoever answers it."""
@@ -63,16 +66,21 @@ class Work:
             failed: The problems, by index in `columns`.
         """
         good = self.good or []
-        bad = {problem.row for problem in failed}
-        keep = np.array([row for row in range(self.columns.rows) if row not in bad], dtype=np.int64)
+        rows = np.arange(self.columns.rows)
+        is_bad = np.isin(rows, [problem.row or 0 for problem in failed])
+        self.left_out = (*self.left_out, (self.variant, *self._part(rows[is_bad])))
         named = [replace(problem, row=good[problem.row or 0]) for problem in failed]
         self.problems = sorted([*self.problems, *named], key=lambda problem: problem.row or 0)
-        self.good = [good[row] for row in keep]
-        times = self.ticket.event_time
-        self.ticket = replace(
+        self.columns, self.ticket = self._part(rows[~is_bad])
+        self.good = [good[row] for row in rows[~is_bad]]
+
+    def _part(self, rows: NDArray[np.int64]) -> tuple[Columns, Ticket]:
+        """Returns some of the rows, by index in `columns`, with a ticket of their own."""
+        good, times = self.good or [], self.ticket.event_time
+        ticket = replace(
             self.ticket.again(self.ticket.assignment),
-            rows=len(keep),
-            event_time=None if times is None else times[keep],
-            places=np.array(self.good, dtype=np.int64),
+            rows=len(rows),
+            event_time=None if times is None else times[rows],
+            places=np.array([good[row] for row in rows], dtype=np.int64),
         )
-        self.columns = self.columns.take(keep)
+        return self.columns.take(rows), ticket

@@ -48,9 +48,9 @@ def test_by_row_they_fail_alone_beside_malformed_ones(server: Server) -> None:
     assert answer["predictions"] == pytest.approx([10, None, None, 20, None, 30], nan_ok=True)
     assert [problem["row"] for problem in answer["errors"]] == [1, 2, 4]
     assert "NaN or infinity" in answer["errors"][1]["problem"]
-    rows = _logged(server, answer["request_id"], 3)
+    rows = _logged(server, answer["request_id"], 5)
     assert [(row["row"], row["x"], row["prediction"]) for row in rows] == [
-        (0, 1, 10), (3, 2, 20), (5, 3, 30),
+        (0, 1, 10), (2, 1e308, None), (3, 2, 20), (4, 1e308, None), (5, 3, 30),
     ]  # fmt: skip
 
 
@@ -62,8 +62,8 @@ def test_by_row_a_request_of_nothing_else_is_answered_too(server: Server) -> Non
 
 def test_feedback_finds_its_row(server: Server) -> None:
     answer = ask(server, [1e308, 4], on_error="row").json()
-    (row,) = _logged(server, answer["request_id"], 1)
-    assert row["row"] == 1
+    rows = _logged(server, answer["request_id"], 2)
+    assert [(row["row"], row["status"]) for row in rows] == [(0, "error"), (1, "ok")]
 
 
 def _logged(server: Server, request_id: str, count: int) -> list[dict[str, Any]]:

@@ -36,14 +36,18 @@ def floats(
     Returns:
         The matrix as contiguous `dtype`, without a copy where it is that already.
     """
-    with np.errstate(over="ignore"):  # what overflows is noted, not warned of
-        packed = np.ascontiguousarray(matrix, dtype=dtype)
+    if matrix.dtype == dtype:
+        packed = np.ascontiguousarray(matrix)
+    else:
+        with np.errstate(over="ignore"):  # what overflows is noted, not warned of
+            packed = np.ascontiguousarray(matrix, dtype=dtype)
     if not np.isfinite(packed).all():
-        missing, infinite = np.isnan(matrix), np.isinf(matrix)
         nullable = np.array([field.nullable for field in fields])
-        note(findings, fields, missing & ~nullable, MISSING)
-        note(findings, fields, infinite, INFINITE)
-        note(findings, fields, np.isinf(packed) & ~infinite, HUGE)
+        note(findings, fields, np.isnan(packed) & ~nullable, MISSING)
+        if np.isinf(packed).any():
+            infinite = np.isinf(matrix)
+            note(findings, fields, infinite, INFINITE)
+            note(findings, fields, np.isinf(packed) & ~infinite, HUGE)
     if dtype == np.float64:
         _check_integers(fields, matrix, findings)
     return packed

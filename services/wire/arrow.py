@@ -16,16 +16,33 @@ Columns are found by name, in any order. Null is a missing value. A field takes:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from models.columns import Columns
 from models.schema import Schema
+from services.wire import arrow_buffers
+from services.wire.arrow_buffers import Buffers
 from services.wire.arrow_columns import ReadBlock, reader, takes
+from services.wire.blocks import ODD
 from services.wire.findings import Findings
-from services.wire.forms import find_unknown
-from services.wire.ipc import load, scan, schema_of
+from services.wire.forms import check_size, find_unknown
+from services.wire.ipc import Stream, load, scan, schema_of
 
 __all__ = ["Reader", "parse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one kind of table is read.
+
+    Attributes:
+        blocks: Names of the blocks, and what reads them from pyarrow's record batches.
+        buffers: What reads them from the bytes, if the columns are plain.
+    """
+
+    blocks: list[tuple[str, ReadBlock]]
+    buffers: Buffers | None
 
 
 class Reader:
@@ -54,13 +71,29 @@ class Reader:
         """
         stream = scan(body, self.max_rows)
         plan = self._plan(stream.schema)
+        columns = self._read_buffers(stream, plan)
+        if columns is not None:
+            return columns
         batch = load(stream, self.max_rows)
         findings = Findings()
-        blocks = {name: read(batch, findings) for name, read in plan}
+        blocks = {name: read(batch, findings) for name, read in plan.blocks}
         findings.check()
         return Columns(self.schema, blocks, batch.num_rows)
 
-    def _compile(self, message: bytes) -> list[tuple[str, ReadBlock]]:
+    def _read_buffers(self, stream: Stream, plan: Plan) -> Columns | None:
+        """Returns the rows of a stream of one plain batch, or None if there is anything odd."""
+        if plan.buffers is None or stream.only is None:
+            return None
+        findings = Findings()
+        try:
+            batch = plan.buffers.open(stream.body, stream.only)
+            check_size(batch.rows, self.max_rows)
+            blocks = plan.buffers.read(batch, findings)
+        except ODD:
+            return None
+        return None if findings.total else Columns(self.schema, blocks, batch.rows)
+
+    def _compile(self, message: bytes) -> Plan:
         """Checks the columns of a kind of table, and returns how each block is read from it."""
         table = schema_of(message)
         findings = Findings()
@@ -75,10 +108,11 @@ class Reader:
                 kind = f"{table.field(field.name).type!s:.80}"
                 findings.add(f"is a column of {kind}, which is no {field.type}", None, field.name)
         findings.check()
-        return [
+        blocks = [
             (name, reader(name, fields, table))
             for name, fields in self.schema.layout.blocks.items()
         ]
+        return Plan(blocks, arrow_buffers.plan(self.schema, table))
 
 
 def parse(body: bytes, schema: Schema, max_rows: int) -> Columns:

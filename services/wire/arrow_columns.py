@@ -7,7 +7,7 @@ alone. Problems are noted by row and field, by the rules of `services.wire.value
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -23,7 +23,7 @@ from services.wire.ipc import check_text_size
 from services.wire.times import FIRST, LAST
 from services.wire.values import MISSING, NO_TIME, Misfit, absent, converter
 
-__all__ = ["ReadBlock", "reader", "takes"]
+__all__ = ["ReadBlock", "reader", "takes", "times"]
 
 Array = np.ndarray[Any, Any]
 ReadBlock = Callable[[Any, Findings], Array]
@@ -144,7 +144,7 @@ def _read_column(field: Field, column: Any, findings: Findings) -> Any:
     if _is_string(column.type):
         return _by_value(field, _texts(column), findings)
     if _is_moment(column.type):
-        return _times(field, column.to_numpy(zero_copy_only=False), findings)
+        return times(field, column.to_numpy(zero_copy_only=False), findings)
     if types.is_boolean(column.type):
         return _flags(field, column, findings)
     matrix = column.to_numpy(zero_copy_only=False).reshape(-1, 1)
@@ -173,12 +173,19 @@ def _flags(field: Field, column: Any, findings: Findings) -> Array:
     return flags
 
 
-def _times(field: Field, stamps: Array, findings: Findings) -> Array:
-    """Returns datetime64 of any unit as microseconds."""
+def times(field: Field, stamps: Array, findings: Findings) -> Array:
+    """Returns timestamps as a block holds them, and notes those that it cannot.
+
+    Args:
+        field: Their field.
+        stamps: datetime64 of any unit (rows,), NaT for missing.
+        findings: Where to note problems.
+
+    Returns:
+        Microseconds since 1970, int64 (rows,), nanoseconds cut downwards.
+    """
     ticks = stamps.view(np.int64)
-    size = _TICKS.get(np.datetime_data(stamps.dtype)[0])
-    first, last = (FIRST * 1000, LAST * 1000) if size is None else (-(-FIRST // size), LAST // size)
-    first, last = max(first, MISSING_TIME + 1), min(last, np.iinfo(np.int64).max)
+    size, first, last = _unit(stamps.dtype)
     fine = ticks // 1000 if size is None else ticks * size
     if first <= ticks.min() and ticks.max() <= last:
         return fine
@@ -188,6 +195,14 @@ def _times(field: Field, stamps: Array, findings: Findings) -> Array:
         arrays.note(findings, (field,), missing, MISSING)
     arrays.note(findings, (field,), outside, f"{NO_TIME}, in the years 1 to 9999")
     return np.where(missing | outside, MISSING_TIME, fine)
+
+
+@lru_cache(maxsize=16)
+def _unit(dtype: np.dtype[Any]) -> tuple[int | None, int, int]:
+    """Returns the microseconds of a unit, None if it is finer, and its first and last time."""
+    size = _TICKS.get(np.datetime_data(dtype)[0])
+    first, last = (FIRST * 1000, LAST * 1000) if size is None else (-(-FIRST // size), LAST // size)
+    return size, max(first, MISSING_TIME + 1), min(last, np.iinfo(np.int64).max)
 
 
 def _texts(column: Any) -> list[str | None]:

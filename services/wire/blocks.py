@@ -24,7 +24,7 @@ from models.schema import BLOCK_DTYPES, MISSING_TIME, Field
 from services.wire.times import micros
 from services.wire.values import SAFE, code_table
 
-__all__ = ["ODD", "Packer", "packer"]
+__all__ = ["ODD", "Odd", "Packer", "packer"]
 
 Array = np.ndarray[Any, Any]
 Packer = Callable[[Sequence[Any], int], Array]

@@ -3,7 +3,7 @@
 A stream is a sequence of messages: the schema, dictionaries and record batches. Each is the marker
 0xFFFFFFFF, the length of its metadata in 4 bytes, the metadata, a FlatBuffers table, and a body of
 the length that the metadata tell. Source: "Serialization and Interprocess Communication" in the
-Arrow columnar format, its `Message.fbs`, and the FlatBuffers encoding.
+Arrow columnar format, its `Message.fbs` and `Schema.fbs`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from services.wire import flatbuffers
 from services.wire.forms import check_size
 from switchyard.errors import InvalidInput, TooLarge
 
-__all__ = ["Stream", "check_text_size", "load", "scan", "schema_of"]
+__all__ = ["Message", "Stream", "check_text_size", "load", "scan", "schema_of"]
 
 MAX_TEXT = 2**26
 """Most bytes of text in one column when each row has its own copy."""
@@ -30,32 +31,52 @@ MAX_DICTIONARIES = 256
 MAX_SCHEMA = 2**16
 """Bytes of a schema with its metadata; a thousand columns of pandas need a quarter of it."""
 
-# Places of fields and values of enumerations in Message.fbs.
-_HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
-_COMPRESSION, _DICTIONARY_DATA = 3, 1
+# Fields of tables, and values of enumerations.
+_VERSION, _HEADER_TYPE, _HEADER, _BODY_LENGTH = 0, 1, 2, 3
+_ENDIANNESS = 0
+_DICTIONARY_DATA = 1
+_COMPRESSION = 3
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
+_V4 = 3
 
 DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError)
 """What pyarrow raises on damaged streams."""
 
-_U16, _I32, _U32, _I64 = (struct.Struct(code).unpack_from for code in ("<H", "<i", "<I", "<q"))
+_U16, _U32, _I64 = (struct.Struct(code).unpack_from for code in ("<H", "<I", "<q"))
 _PREFIX = struct.Struct("<Ii").unpack_from
 _MARKER = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Message:
+    """A message that has been looked at.
+
+    Attributes:
+        kind: What it is: a schema, a dictionary, a record batch or something else.
+        header: Where the table of the schema, dictionary or record batch begins.
+        data: Where its body begins.
+        size: Bytes of its body, by its own word.
+    """
+
+    kind: int
+    header: int
+    data: int
+    size: int
+
+
+@dataclass(slots=True)
 class Stream:
     """A stream whose messages have been looked at, but not decoded.
 
     Attributes:
         body: All of it.
         schema: Its schema message, for `schema_of`.
-        plain: Whether all that follows is one record batch.
+        only: What follows, if that is one whole record batch in the byte order of this machine.
     """
 
     body: bytes
     schema: bytes
-    plain: bool
+    only: Message | None
 
 
 def scan(body: bytes, max_rows: int) -> Stream:
@@ -72,10 +93,13 @@ def scan(body: bytes, max_rows: int) -> Stream:
         TooLarge: More pieces than rows are allowed.
     """
     try:
-        schema, kinds = _walk(body, 2 * max_rows + MAX_DICTIONARIES)
+        schema = body[: 8 + _metadata_size(body, 0)]
+        native = _is_native(schema)
+        rest = _walk(body, len(schema), 2 * max_rows + MAX_DICTIONARIES)
     except (ValueError, IndexError, struct.error) as error:
         raise _refusal(error) from None
-    return Stream(body, schema, kinds == [_SCHEMA, _BATCH])
+    only = rest[0] if native and len(rest) == 1 and rest[0].kind == _BATCH else None
+    return Stream(body, schema, only)
 
 
 @lru_cache(maxsize=256)
@@ -109,7 +133,7 @@ def load(stream: Stream, max_rows: int) -> Any:
         TooLarge: More rows than allowed, or texts that would fill the memory.
     """
     try:
-        if stream.plain:  # opening the stream as such takes twice as long
+        if stream.only is not None:  # opening the stream as such takes twice as long
             rest = pa.py_buffer(stream.body)[len(stream.schema) :]
             batches = [pa.ipc.read_record_batch(rest, schema_of(stream.schema))]
         else:
@@ -153,62 +177,59 @@ def _refusal(error: Exception) -> InvalidInput:
     return InvalidInput(f"The body is not a valid Arrow IPC stream: {reason:.200}.")
 
 
-def _walk(body: bytes, most: int) -> tuple[bytes, list[int]]:
-    """Returns the schema message and the kinds of all messages, having looked at each."""
-    schema = b""
-    kinds: list[int] = []
-    start = 0
+@lru_cache(maxsize=256)
+def _is_native(schema: bytes) -> bool:
+    """Checks a schema message, and returns whether its batches are in this machine's byte order."""
+    message = _look(schema, 0, len(schema) - 8)
+    if message.kind != _SCHEMA or message.size or len(schema) > MAX_SCHEMA + 8:
+        raise ValueError("it does not begin with a schema of moderate size")
+    place = flatbuffers.field(schema, message.header, _ENDIANNESS)
+    return place == 0 or _U16(schema, place)[0] == 0  # little, or left out, which means little
+
+
+def _walk(body: bytes, start: int, most: int) -> list[Message]:
+    """Returns the messages of a stream from `start` on, having looked at each."""
+    messages: list[Message] = []
     while start < len(body):
-        marker, size = _PREFIX(body, start)
-        if marker != _MARKER or size < 0:
-            raise ValueError(f"no message begins at byte {start}")
+        size = _metadata_size(body, start)
         if size == 0:
             break
-        table = start + 8
-        table += _U32(body, table)[0]
-        kind, body_size = _look(body, table)
-        if not kinds:
-            if kind != _SCHEMA or size > MAX_SCHEMA:
-                raise ValueError("it does not begin with a schema of moderate size")
-            schema = body[: size + 8]
-        kinds.append(kind)
-        if len(kinds) > most:
+        message = _look(body, start, size)
+        messages.append(message)
+        if len(messages) > most:
             raise TooLarge("The Arrow stream is in too many pieces: write it as one batch.")
-        start += 8 + size + body_size
-    return schema, kinds
+        start = message.data + message.size
+    return messages
 
 
-def _look(data: bytes, table: int) -> tuple[int, int]:
-    """Returns kind and body size of the message whose table this is; refuses compression."""
-    kind = data[_place(data, table, _HEADER_TYPE)]
-    place = _place(data, table, _BODY_LENGTH)
+def _metadata_size(body: bytes, start: int) -> int:
+    """Returns the bytes of the metadata of the message that begins at `start`."""
+    marker, size = _PREFIX(body, start)
+    if marker != _MARKER or size < 0:
+        raise ValueError(f"no message begins at byte {start}")
+    return int(size)
+
+
+def _look(data: bytes, start: int, size: int) -> Message:
+    """Returns the message that begins at `start`, with `size` bytes of metadata.
+
+    Compression is refused.
+    """
+    table = start + 8
+    table += _U32(data, table)[0]
+    place = flatbuffers.field(data, table, _VERSION)
+    if place == 0 or _U16(data, place)[0] < _V4:
+        raise ValueError("its metadata are of a version before 4")
+    kind = data[flatbuffers.field(data, table, _HEADER_TYPE)]
+    place = flatbuffers.field(data, table, _BODY_LENGTH)
     body_size = int(_I64(data, place)[0]) if place else 0
     if body_size < 0:
         raise ValueError("a message has a negative size")
+    header = flatbuffers.child(data, table, _HEADER)
     if kind != _SCHEMA:
-        inner = _child(data, table, _HEADER)
+        inner = header
         if kind == _DICTIONARY:
-            inner = _child(data, inner, _DICTIONARY_DATA)
-        if _place(data, inner, _COMPRESSION):
+            inner = flatbuffers.child(data, header, _DICTIONARY_DATA)
+        if flatbuffers.field(data, inner, _COMPRESSION):
             raise InvalidInput("The Arrow stream is compressed: write it without compression.")
-    return kind, body_size
-
-
-def _place(data: bytes, table: int, field: int) -> int:
-    """Returns where a field of a FlatBuffers table lies, or 0 if it is not there."""
-    vtable = table - _I32(data, table)[0]
-    if vtable < 0:
-        raise ValueError("its metadata are damaged")
-    slot = 4 + 2 * field
-    if slot >= _U16(data, vtable)[0]:
-        return 0
-    offset = int(_U16(data, vtable + slot)[0])
-    return table + offset if offset else 0
-
-
-def _child(data: bytes, table: int, field: int) -> int:
-    """Returns where the table lies that a field of a table points to."""
-    place = _place(data, table, field)
-    if place == 0:
-        raise ValueError("its metadata are damaged")
-    return place + int(_U32(data, place)[0])
+    return Message(kind, header, start + 8 + size, body_size)

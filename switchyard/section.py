@@ -1,4 +1,4 @@
-"""A section of the plan: frozen, typed, without keys that nobody knows."""
+"""Settings that people write: frozen, typed, without keys that nobody knows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from switchyard.plan_problems import hint, wrong
 
-__all__ = ["Section"]
+__all__ = ["KnownKeys", "Section"]
 
 
-class Section(BaseModel):
-    """What all sections of the plan share; an unknown key is refused with the nearest known one."""
+class KnownKeys(BaseModel):
+    """Settings that people write; an unknown key is refused with the nearest known one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
@@ -25,3 +25,9 @@ class Section(BaseModel):
                 if key not in known:
                     raise wrong(f"is an unknown key; {hint(key, known, 'the keys here are')}", key)
         return value
+
+
+class Section(KnownKeys):
+    """What all sections of the plan share: values have their very types."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)

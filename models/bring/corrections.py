@@ -20,19 +20,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     FiniteFloat,
     RootModel,
     ValidationError,
     field_validator,
-    model_validator,
 )
 
 from models.bring import infer
 from models.schema import Field, FieldType, Schema
 from switchyard.errors import InvalidInput
 from switchyard.plan_problems import first_problem, hint, wrong
+from switchyard.section import KnownKeys
 from switchyard.yaml_lines import Lines, YamlProblem
 from switchyard.yaml_lines import read as read_yaml
 
@@ -54,14 +52,12 @@ _BELONGS: Final[dict[str, tuple[FieldType, ...]]] = {
 """The types of field that have a key; the others are every field's."""
 
 
-class Correction(BaseModel):
+class Correction(KnownKeys):
     """What is said of one field; None where nothing is said.
 
     The keys mean what they mean in `models.schema.Field`. `categories` alone makes a field a
     category, `shape` alone makes it a tensor.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: FieldType | None = None
     dtype: Literal["float32", "float64", "int64"] | None = None
@@ -70,16 +66,6 @@ class Correction(BaseModel):
     categories: tuple[str, ...] | None = None
     unknown: Literal["refuse", "other"] | None = None
     shape: tuple[int, ...] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            known = tuple(cls.model_fields)
-            for key in value:
-                if key not in known:
-                    raise wrong(f"is an unknown key; {hint(key, known, 'the keys here are')}", key)
-        return value
 
     @field_validator("range")
     @classmethod

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from commands import TWO_VARIANTS, Run, commands
 
 from cli.main import app
 from services import revisions
@@ -21,32 +19,10 @@ from switchyard.plan_rollout import Canary as Settings
 from switchyard.records import Canary, iso, utc_now
 from switchyard.state import State
 
-PLAN = """\
-endpoints:
-  flights:
-    stable: a
-    variants: {a: {model: "one:production"}, b: {model: "two:production"}}
-    traffic: {split: {a: 0.75, b: 0.25}}
-"""
-
-Run = Callable[..., Result]
-
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    (tmp_path / "switchyard.yaml").write_text(PLAN)
-    monkeypatch.setenv("SWITCHYARD_PLAN", str(tmp_path / "switchyard.yaml"))
-    monkeypatch.setenv("SWITCHYARD_HOME", str(tmp_path))
-    monkeypatch.delenv("SWITCHYARD_DATABASE_URL", raising=False)
-    runner = CliRunner()
-    return lambda *words: runner.invoke(app, ["canary", *words])
-
-
-@pytest.fixture
-def state(run: Run) -> Iterator[State]:
-    opened = State.open()
-    yield opened
-    opened.close()
+    return commands(app, tmp_path, monkeypatch, TWO_VARIANTS, "canary")
 
 
 @pytest.fixture

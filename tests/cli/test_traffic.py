@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from commands import Run, commands
 
 from cli.traffic import app
 from switchyard.errors import NotFound, PlanError
@@ -21,13 +21,8 @@ endpoints:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "switchyard.yaml").write_text(PLAN)
-    monkeypatch.setenv("SWITCHYARD_PLAN", str(tmp_path / "switchyard.yaml"))
-    monkeypatch.setenv("SWITCHYARD_HOME", str(tmp_path))
-    monkeypatch.delenv("SWITCHYARD_DATABASE_URL", raising=False)
-    runner = CliRunner()
-    return lambda *arguments: runner.invoke(app, list(arguments))
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return commands(app, tmp_path, monkeypatch, PLAN)
 
 
 def test_a_bad_plan_is_refused(run, tmp_path: Path) -> None:

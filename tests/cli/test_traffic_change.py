@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from commands import TWO_VARIANTS, Run, commands
 
 from cli.main import app
 from services import following
@@ -17,32 +15,10 @@ from switchyard.errors import Conflict, InvalidInput, NotFound
 from switchyard.records import ROUTER
 from switchyard.state import State
 
-PLAN = """\
-endpoints:
-  flights:
-    stable: a
-    variants: {a: {model: "one:production"}, b: {model: "two:production"}}
-    traffic: {split: {a: 0.75, b: 0.25}}
-"""
-
-Run = Callable[..., Result]
-
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    (tmp_path / "switchyard.yaml").write_text(PLAN)
-    monkeypatch.setenv("SWITCHYARD_PLAN", str(tmp_path / "switchyard.yaml"))
-    monkeypatch.setenv("SWITCHYARD_HOME", str(tmp_path))
-    monkeypatch.delenv("SWITCHYARD_DATABASE_URL", raising=False)
-    runner = CliRunner()
-    return lambda *words: runner.invoke(app, list(words))
-
-
-@pytest.fixture
-def state(run: Run) -> Iterator[State]:
-    opened = State.open()
-    yield opened
-    opened.close()
+    return commands(app, tmp_path, monkeypatch, TWO_VARIANTS)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +82,7 @@ def test_what_is_refused_is_one_sentence(words, kind, sentence, run: Run, state:
 def test_a_static_plan_refuses_every_command_that_moves_something(
     words: list[str], run: Run, state: State, tmp_path: Path
 ) -> None:
-    (tmp_path / "switchyard.yaml").write_text(PLAN + "mode: static\n")
+    (tmp_path / "switchyard.yaml").write_text(TWO_VARIANTS + "mode: static\n")
     error = run(*words).exception
     assert isinstance(error, Conflict)
     assert str(error) == "The plan says 'mode: static': nothing is changed while it is served."

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from click.testing import Result
+from commands import Run, commands
 from mirrored import START, Answer, shadow, write
-from typer.testing import CliRunner
 
 from cli.traffic import app
 from switchyard.errors import InvalidInput, NotFound
@@ -31,17 +29,10 @@ HALF = [
 ]
 THEN = ("--until", "2026-01-01T12:00:30", "--window", "1m")
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    (tmp_path / "switchyard.yaml").write_text(PLAN)
-    monkeypatch.setenv("SWITCHYARD_PLAN", str(tmp_path / "switchyard.yaml"))
-    monkeypatch.setenv("SWITCHYARD_HOME", str(tmp_path))
-    monkeypatch.delenv("SWITCHYARD_DATABASE_URL", raising=False)
-    runner = CliRunner()
-    return lambda *arguments: runner.invoke(app, list(arguments))
+    return commands(app, tmp_path, monkeypatch, PLAN)
 
 
 def test_what_is_wrong_is_refused(run: Run) -> None:

@@ -22,7 +22,7 @@ def print_experiment(found: Found) -> None:
         ("metric", "variant", "n", "mean", "interval", "lift", "lift %", "p", "verdict"),
         [row for metric in found["metrics"] for row in _rows(metric)],
     )
-    for line in _classic(found):
+    for line in (*_bounded(found), *_classic(found)):
         typer.echo(line)
     typer.echo(_ratio(found))
     typer.echo(_waiting(found))
@@ -66,6 +66,17 @@ def _lift(compared: Found, role: str) -> tuple[str, str, str, str]:
         f"{p:.3g}",
         compared["verdict"],
     )
+
+
+def _bounded(found: Found) -> Iterator[str]:
+    """Yields the intervals that hold at every sample size, not only asymptotically."""
+    for metric in found["metrics"]:
+        for compared in metric["comparisons"]:
+            if bounds := compared["bernstein"]:
+                yield (
+                    f"{compared['arm']} by {metric['name']}: lift {_range(bounds)} at every sample "
+                    "size (empirical Bernstein)."
+                )
 
 
 def _classic(found: Found) -> Iterator[str]:

@@ -13,6 +13,7 @@ from services.traffic.experiment import Definition, Experiment, MetricSpec, Unit
 METRICS = (
     MetricSpec("reward", "primary"),
     MetricSpec("latency", "guardrail", higher_is_better=False),
+    MetricSpec("error", "exploratory", higher_is_better=False, range=(0.0, 1.0)),
 )
 
 
@@ -22,7 +23,8 @@ def test_each_line_tells_the_p_that_its_verdict_comes_from(
     experiment = Experiment(Definition(("old", "new"), METRICS, minimum=10))
     arm = np.arange(2000) % 2
     noise = np.random.default_rng(4).standard_normal((2000, 2))
-    values = noise + np.stack([0.01 * arm, -1.0 * arm], axis=1)  # faster by far: no harm
+    moved = noise + np.stack([0.01 * arm, -1.0 * arm], axis=1)  # faster by far: no harm
+    values = np.column_stack([moved, np.arange(2000) % 5 == 0])
     nothing = np.full_like(values, np.nan)
     experiment.closed(Units(np.ones(2000, dtype=np.int64), arm, values, nothing))
     report = experiment.report()
@@ -40,3 +42,5 @@ def test_each_line_tells_the_p_that_its_verdict_comes_from(
     assert classic is not None
     assert f"Welch's test of new by reward: p {classic.p:.3g}" in said
     assert "valid for one look, planned in advance" in said
+    low, high = report.metrics[2].comparisons[0].bernstein or (0, 0)
+    assert f"new by error: lift [{low:.4g}, {high:.4g}] at every sample size" in said

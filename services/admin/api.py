@@ -113,10 +113,13 @@ class AdminApi:
         self._plan = plan
         self._gate = gate
         self._routes = tuple(routes)
+        self._words = {route.path.split("/")[1] for route in self._routes}
 
     def route(self, scope: Scope) -> Handler | None:
-        """Returns the handler of a request, None if its path is not below `PREFIX`."""
-        return self.handle if scope["path"].startswith(f"{PREFIX}/") else None
+        """Returns the handler of a request, None if nothing like its path is here."""
+        path: str = scope["path"]
+        below = path.removeprefix(f"{PREFIX}/")
+        return self.handle if path != below and below.split("/")[0] in self._words else None
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI handler of all of these routes."""

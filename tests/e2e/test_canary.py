@@ -123,6 +123,7 @@ def traffic(database: State) -> dict[str, float]:
     return latest.shares
 
 
+@pytest.mark.slow
 def test_a_healthy_version_takes_over_by_itself(server: Server, database: State) -> None:
     new = line(server, 10)
     with Callers(server.port, 100) as callers:
@@ -169,6 +170,7 @@ def routed(server: Server) -> list[str]:
     return list(found["variants"])
 
 
+@pytest.mark.slow
 def test_only_one_at_a_time_and_the_traffic_is_its_own(server: Server, database: State) -> None:
     begin(server, line(server, 10), "--steps", "1", "--bake", "1h")
     second = line(server, 10)

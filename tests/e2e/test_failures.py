@@ -76,7 +76,9 @@ def answered_ids(folder: Path) -> list[str]:
     return [row["request_id"] for row in rows if row["status"] == "ok"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_stop_under_load_answers_what_was_accepted(server: Server, number: int) -> None:
     with Load(server.port, {"inputs": [FLIGHT]}) as load:
         wait_until(lambda: load.statuses[200] > 200, "the load runs")
@@ -91,6 +93,7 @@ def test_a_stop_under_load_answers_what_was_accepted(server: Server, number: int
     assert sorted(answered_ids(server.home / "log")) == sorted(load.request_ids)
 
 
+@pytest.mark.slow
 def test_a_server_that_leaves_says_so_in_its_answers(server: Server) -> None:
     """Callers with kept connections learn of the stop from an answer, not from a closed door."""
     (router,) = server.workers("Router")
@@ -108,6 +111,7 @@ def test_a_server_that_leaves_says_so_in_its_answers(server: Server) -> None:
     assert set(seen) == {200}
 
 
+@pytest.mark.slow
 def test_a_dead_host_takes_only_its_own_variants_down_and_comes_back(whole: Server) -> None:
     (torch,) = whole.workers("TorchHost")
     with (
@@ -200,6 +204,7 @@ def test_a_time_limit_is_kept(whole: Server) -> None:
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 def test_a_killed_router_loses_at_most_the_last_second_of_its_log(server: Server) -> None:
     replies = send_all(server.port, ({"inputs": [flight(distance=n + 1)]} for n in range(500)))
     answered = [reply for reply in replies if reply.status == 200]  # a busy server may shed some

@@ -227,6 +227,7 @@ def _only(load: Load, tag: str) -> bool:
     return all(load.models[other] == before[other] for other in before if other != tag)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_comes_back_with_what_is_in_force(
     server: Server, database: State
 ) -> None:
@@ -282,6 +283,7 @@ def test_memory_is_given_back_after_twenty_swaps(server: Server, database: State
         assert resident(framework) < 1.1 * sizes[framework], framework
 
 
+@pytest.mark.slow
 def test_a_replica_on_the_same_database_follows_too(
     server: Server, database: State, make_server: Callable[..., Server]
 ) -> None:

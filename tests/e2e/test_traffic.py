@@ -132,6 +132,7 @@ def test_blue_green_and_back(server: Server, database: State) -> None:
     assert load.models.keys() == {blue, green}
 
 
+@pytest.mark.slow
 def test_any_earlier_revision_comes_back_and_the_plan(server: Server, database: State) -> None:
     before = variants_of(server)
     first = put(server, split={"blue": 0.2, "green": 0.2, "red": 0.6}).json()
@@ -150,6 +151,7 @@ def test_any_earlier_revision_comes_back_and_the_plan(server: Server, database: 
     assert (newest["who"], newest["reason"].endswith(": done")) == ("plan", True)
 
 
+@pytest.mark.slow
 def test_a_database_that_goes_away_and_comes_back(
     server: Server, postgresql: Postgresql | None
 ) -> None:

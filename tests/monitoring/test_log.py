@@ -431,7 +431,10 @@ def test_a_killed_writer_loses_only_what_it_had_not_flushed(
     assert roll_closed(folder) >= 1
     assert not list(folder.rglob("*.arrows"))
     after = read(folder)
-    assert sorted(map(int, after["request_id"].to_pylist())) == before == list(range(len(before)))
+    assert sorted(map(int, after["request_id"].to_pylist())) == before == sorted(set(before))
+    # Two threads encode: one may die with a batch while later rows are written already.
+    lost = set(range(before[-1])) - set(before)
+    assert len(lost) <= PredictionLog.encodes_at[0]
     assert len(before) >= rows
     assert after["x"].to_pylist() == [int(n) % 1000 for n in after["request_id"].to_pylist()]
 

@@ -66,15 +66,8 @@ def start(
     name, alias = _alias(endpoint, section)
     known = lock.aliases(state)
     tag = registry.find(model, known)
-    if tag.name != name:
-        raise InvalidInput(
-            f"The stable variant of endpoint {endpoint!r} is the model {name!r}, so its canary "
-            f"must be a version of that, not of {tag.name!r}. Another model is a variant of its "
-            "own: add it to the plan and give it a share."
-        )
     present = lock.lookup(name, alias, known)
-    if present == tag.version:
-        raise Conflict(f"{tag} is what {name}:{alias} stands for already.")
+    _check_version(endpoint, tag, registry.Tag(name, present))
     fitting(plan, tag, alias, known)
     _check_beside(endpoint, section, tag, known)
     base = revisions.current(endpoint, section, state)
@@ -159,6 +152,18 @@ def _check_evidence(settings: Settings, section: Endpoint) -> None:
             "request (metrics.outcome_window), and a canary without any is taken back after "
             f"{patience:g}; set a longer 'bake', or a shorter 'outcome_window' in the plan."
         )
+
+
+def _check_version(endpoint: str, tag: registry.Tag, present: registry.Tag) -> None:
+    """Refuses what is no newer version of the stable variant's model."""
+    if tag.name != present.name:
+        raise InvalidInput(
+            f"The stable variant of endpoint {endpoint!r} is the model {present.name!r}, so its "
+            f"canary must be a version of that, not of {tag.name!r}. Another model is a variant of "
+            "its own: add it to the plan and give it a share."
+        )
+    if tag == present:
+        raise Conflict(f"{tag} is what the stable variant of {endpoint!r} stands for already.")
 
 
 def _check_beside(

@@ -20,7 +20,10 @@ __all__ = ["READ_SECONDS", "Reading"]
 logger = logging.getLogger("switchyard.controller")
 
 READ_SECONDS: Final = 5.0
-"""Least pause after each reading; one that takes longer is followed by a pause as long as it."""
+"""Least pause after each reading."""
+
+REST: Final = 3
+"""How many times as long as a reading took the log is left alone: a quarter of a core at most."""
 
 
 class Reading:
@@ -58,4 +61,4 @@ class Reading:
                 logger.exception("some guards have no data, since it cannot be read")
             self._failure = repr(error)
         ended = time.monotonic()
-        self._due = ended + max(READ_SECONDS, ended - began)
+        self._due = ended + max(READ_SECONDS, REST * (ended - began))

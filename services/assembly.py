@@ -35,7 +35,7 @@ def assemble(service_class: type[Any] = LeanService) -> dict[str, LeanService]:
     controller = make_controller(plan)
     image = SwitchyardImage(plan=plan)
     database = ("postgresql",) if settings.database_url().startswith("postgresql") else ()
-    image.python_packages(*requirements((*needed, *database)))
+    image.python_packages(*requirements((*needed, *database, "drift", "tracing")))
     router = make_router(plan, specs, hosts, controller, image, service_class)
     named = {HOST_NAMES[framework]: host for framework, host in hosts.items()}
     return {ROUTER_NAME: router, CONTROLLER_NAME: controller, **named}

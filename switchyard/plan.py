@@ -25,6 +25,7 @@ from switchyard import settings
 from switchyard.errors import Conflict, NotFound, PlanError
 from switchyard.formats import BaseUrl, Name, Reference
 from switchyard.gates import Gate
+from switchyard.plan_monitoring import Drift, Logging, LogSettings
 from switchyard.plan_problems import first_problem, hint, wrong
 from switchyard.plan_rollout import CANARY, Breaker, Canary, Metrics
 from switchyard.section import Section
@@ -35,7 +36,6 @@ __all__ = [
     "Framework",
     "Host",
     "Limits",
-    "LogSettings",
     "Plan",
     "Resources",
     "RouterSettings",
@@ -114,6 +114,9 @@ class Endpoint(Section):
         breaker: When a variant that fails is left alone for a while.
         metrics: What variants are compared by.
         canary: How a new version takes over step by step.
+        drift: How its traffic is compared with the reference of its models.
+        redact: Fields whose values are not stored: their columns of the log are null.
+        drop: Fields that have no column in the log.
     """
 
     default: bool = False
@@ -128,6 +131,9 @@ class Endpoint(Section):
     breaker: Breaker = Setting(default_factory=Breaker)
     metrics: Metrics | None = None
     canary: Canary = Setting(default_factory=Canary)
+    drift: Drift = Setting(default_factory=Drift)
+    redact: list[str] = Setting(default_factory=list)
+    drop: list[str] = Setting(default_factory=list)
 
     @field_validator("variants")
     @classmethod
@@ -246,18 +252,6 @@ class RouterSettings(Section):
     workers: PositiveInt = 1
 
 
-class LogSettings(Section):
-    """When a segment of the prediction log becomes a Parquet file: at whichever comes first.
-
-    Attributes:
-        roll_seconds: Age.
-        roll_mb: Size, in units of 1,048,576 bytes.
-    """
-
-    roll_seconds: PositiveFloat = 120
-    roll_mb: PositiveFloat = 64
-
-
 class Plan(Section):
     """The whole plan.
 
@@ -268,6 +262,7 @@ class Plan(Section):
         auth: Whether `/predict` and `/feedback` are `open` or need an API key.
         mode: `live`, or `static`: the plan is frozen, and admin writes are refused.
         log: Settings of the prediction log.
+        logging: What the processes log about themselves.
     """
 
     endpoints: Annotated[dict[Name, Endpoint], Setting(min_length=1)]
@@ -276,6 +271,7 @@ class Plan(Section):
     auth: Literal["open", "required"] = "open"
     mode: Literal["live", "static"] = "live"
     log: LogSettings = Setting(default_factory=LogSettings)
+    logging: Logging = Setting(default_factory=Logging)
 
     @field_validator("endpoints")
     @classmethod

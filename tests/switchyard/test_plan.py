@@ -68,7 +68,8 @@ BAD = [
     ),
     (
         ONE % "" + "log:\n  folder: /tmp\n",
-        "line 3: log.folder is an unknown key; the keys here are 'roll_seconds', 'roll_mb'.",
+        "line 3: log.folder is an unknown key; the keys here are 'roll_seconds', 'roll_mb', "
+        "'keep_days', 'keep_gb', 'store'.",
     ),
     (
         TWO + "    limits:\n      max_row: 1\n",

@@ -117,7 +117,9 @@ def _bentoml(service: str) -> Callable[[Path, Path, Versions], Command]:
     return command
 
 
-def switchyard_command(setup: Setup) -> Callable[[Path, Path, Versions], Command]:
+def switchyard_command(
+    setup: Setup, service: str = "services:Router"
+) -> Callable[[Path, Path, Versions], Command]:
     def command(folder: Path, store: Path, versions: Versions) -> Command:
         path = folder / "plan.yaml"
         # JSON is YAML.
@@ -127,7 +129,7 @@ def switchyard_command(setup: Setup) -> Callable[[Path, Path, Versions], Command
             "SWITCHYARD_PLAN": str(path),
             "SWITCHYARD_HOME": str(folder / "home"),
         }
-        return Command(_serve("services:Router"), ROOT, env, ready="/readyz")
+        return Command(_serve(service), ROOT, env, ready="/readyz")
 
     return command
 

@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -32,7 +32,7 @@ from benchmarks.report import busy, machine
 from benchmarks.servers import Server
 from benchmarks.targets import FLIGHTS, ROOT, switchyard_command
 
-__all__ = ["Round", "main"]
+__all__ = ["RESULTS", "Round", "compare", "main", "router_of"]
 
 RESULTS: Final = Path(__file__).with_name("results")
 BEFORE: Final = "ccdf1a1"
@@ -86,7 +86,10 @@ def main(
         with _serving(before) as (old, new):
             for number in range(rounds):
                 # Who goes first changes, so that neither always has the cooler machine.
-                found.append(_round(old, new, swapped=number % 2 == 1))
+                requests = rows.flights(1).requests()
+                found.append(
+                    compare(old, new, requests, CONNECTIONS, LOAD_S, swapped=number % 2 == 1)
+                )
                 console.log(f"round {number + 1}: {found[-1].ratio:.3f}")
     except BenchmarkError as error:
         print(error, file=sys.stderr)
@@ -140,13 +143,34 @@ def _checked_out(commit: str, folder: Path) -> Path:
     return folder
 
 
-def _round(old: Server, new: Server, *, swapped: bool) -> Round:
+def compare(
+    old: Server,
+    new: Server,
+    requests: Sequence[bytes],
+    connections: int,
+    seconds: float,
+    *,
+    swapped: bool,
+) -> Round:
+    """Loads two servers in turn, and returns what a request has cost each router.
+
+    Args:
+        old: The first server.
+        new: The second, to be compared with it.
+        requests: Whole HTTP requests.
+        connections: Open connections.
+        seconds: Length of each run.
+        swapped: Whether the second goes first.
+
+    Raises:
+        BenchmarkError: A server gave no answer.
+    """
     order = (new, old) if swapped else (old, new)
     cost, errors = {}, 0
     for server in order:
-        router = _router(server)
+        router = router_of(server)
         started = sum(router.cpu_times()[:2])
-        ran = load.drive(server.port, rows.flights(1).requests(), CONNECTIONS, LOAD_S)
+        ran = load.drive(server.port, requests, connections, seconds)
         if ran.answers == 0:
             raise BenchmarkError(f"{server.name} gave no answer.")
         cost[server.name] = (sum(router.cpu_times()[:2]) - started) / ran.answers * 1e6
@@ -154,8 +178,12 @@ def _round(old: Server, new: Server, *, swapped: bool) -> Round:
     return Round(cost[old.name], cost[new.name], errors)
 
 
-def _router(server: Server) -> psutil.Process:
-    """Returns the router's one process."""
+def router_of(server: Server) -> psutil.Process:
+    """Returns the router's one process.
+
+    Raises:
+        BenchmarkError: There is none.
+    """
     for process in psutil.Process(server.pid).children(recursive=True):
         if service_name(process.cmdline()) == "Router":
             return process

@@ -11,9 +11,12 @@ import sys
 import typer
 
 from cli.canary import app as canary
+from cli.drift import app as drift
 from cli.experiment import app as experiment
 from cli.keys import app as keys
+from cli.logs import app as logging
 from cli.models import app as models
+from cli.replay import replay
 from cli.rollback import rollback
 from cli.traffic import app as traffic
 from cli.train import train
@@ -32,8 +35,11 @@ app.add_typer(models, name="models")
 app.add_typer(traffic, name="traffic")
 app.add_typer(canary, name="canary")
 app.add_typer(experiment, name="experiment")
+app.add_typer(drift, name="drift")
 app.add_typer(keys, name="keys")
+app.add_typer(logging, name="logging")
 app.command()(rollback)
+app.command()(replay)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from bentoml._internal.models.model import ModelInfo
 
 __all__ = ["assemble", "record", "reference_table"]
+
+
+_GROUP_ROWS: Final = 8_192
+"""A host that warms a model up reads a few rows, and no more than one group of them."""
 
 
 def record(name: str, manifest: Manifest) -> ModelInfo:
@@ -67,7 +71,7 @@ def assemble(
     for name, source in files.listing(folder).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target / name)
-    table.to_parquet(target / REFERENCE_FILE, index=False)
+    table.to_parquet(target / REFERENCE_FILE, index=False, row_group_size=_GROUP_ROWS)
     complete = manifest.model_copy(update={"files": files.digests(target)})
     (target / MANIFEST_FILE).write_text(_text(complete))
     with (target / files.BENTOML_FILE).open("w") as stream:

@@ -40,7 +40,8 @@ class Manifest(BaseModel):
         training_data: sha256 of the training data.
         libraries: Versions of the libraries that made it.
         files: sha256 of every file of the version except this one, by relative path.
-        drift_null: Null quantiles of each drift score by field.
+        drift_null: Profile of the reference rows with the null quantiles of each drift score, see
+            `models.drift.profile.read`; empty in versions that were stored before there was one.
         source: Address in MLflow that it was imported from, None if it was not.
         run_id: MLflow's id of the run that made it.
         tags: MLflow's tags of it and of its run, as its owners set them.

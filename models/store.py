@@ -21,6 +21,7 @@ import pydantic
 from models import files, staging
 from models.assemble import assemble, record, reference_table
 from models.manifest import MANIFEST_FILE, REFERENCE_FILE, Manifest
+from models.reference import read
 from switchyard import settings
 from switchyard.errors import InvalidInput, ModelRefused, NotFound
 
@@ -208,25 +209,20 @@ def manifest(name: str, version: str) -> Manifest:
     return _read_manifest(path(name, version))
 
 
-def reference(name: str, version: str) -> pd.DataFrame:
+def reference(name: str, version: str, rows: int | None = None) -> pd.DataFrame:
     """Returns the reference rows of a version, tensors as arrays of their field's shape.
+
+    Args:
+        name: Name of the model.
+        version: Version of it.
+        rows: How many of the first ones; without it, all. The others are not read.
 
     Raises:
         NotFound: No such version is stored.
         ModelRefused: The version is there in part only, or its manifest cannot be read.
     """
-    import numpy as np
-    import pandas as pd
-
     folder = path(name, version)
-    schema = _read_manifest(folder).fields
-    frame = pd.read_parquet(folder / REFERENCE_FILE)
-    for field in schema:
-        if field.type == "tensor":
-            flat = [np.asarray(value, dtype=field.dtype) for value in frame[field.name]]
-            shaped = [value.reshape(field.shape or ()) for value in flat]
-            frame[field.name] = pd.Series(shaped, index=frame.index)
-    return frame
+    return read(folder / REFERENCE_FILE, _read_manifest(folder).fields, rows)
 
 
 def versions(name: str | None = None) -> list[Version]:

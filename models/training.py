@@ -28,6 +28,7 @@ from switchyard.errors import ModelRefused
 if TYPE_CHECKING:
     import pandas as pd
 
+    from models.drift.profile import Profile
     from models.example import Artefact, Dataset, Labels, Trainer
     from models.runtime import Model
     from models.store import Version
@@ -49,9 +50,6 @@ FRAMEWORKS: Final = ("sklearn", "torch", "tensorflow")
 
 ALIAS: Final = "production"
 """What a new version is called at once, so that a fresh checkout can serve."""
-
-REFERENCE_ROWS: Final = 5_000
-"""Most rows of a reference sample."""
 
 _LIBRARIES: Final = {
     "sklearn": ("scikit-learn", "skops", "numpy"),
@@ -195,8 +193,12 @@ def _train_one(
         )
         model = runtime.load(folder, draft, threads=THREADS)
         metrics = score(data.truth(data.holdout), model.predict(data.columns(data.holdout)))
-        manifest = draft.model_copy(update={"metrics": metrics})
-        return store.create(name, manifest, folder, _reference(data, model)), metrics
+        progress(name, "profiling its reference data", 0.9)
+        reference, found = _reference(data, model)
+        manifest = draft.model_copy(
+            update={"metrics": metrics, "drift_null": found.model_dump(mode="json")}
+        )
+        return store.create(name, manifest, folder, reference), metrics
 
 
 def _manifest(framework: str, data: Dataset, artefact: Artefact) -> Manifest:
@@ -231,17 +233,28 @@ def _libraries(framework: str) -> dict[str, str]:
     return versions
 
 
-def _reference(data: Dataset, model: Model) -> pd.DataFrame:
-    """Rows spread evenly over the training rows, in their order, with predictions and truth."""
-    rows = len(data.train)
-    chosen = np.arange(min(REFERENCE_ROWS, rows)) * rows // min(REFERENCE_ROWS, rows)
-    sample = data.train.iloc[chosen].reset_index(drop=True)
-    chance = model.predict(data.columns(sample))
+def _reference(data: Dataset, model: Model) -> tuple[pd.DataFrame, Profile]:
+    """All rows there are, the hold-out last, with predictions and truth; and their profile.
+
+    Where rows are in time order, the hold-out is what comes after the rows trained on.
+    """
+    import pandas as pd
+
+    from models.drift.profile import profile
+    from models.reference import REFERENCE_ROWS, in_time_order, spread
+
+    frame = pd.concat([data.train, data.holdout], ignore_index=True)
+    order, contiguous = in_time_order(frame, data.schema)
+    frame = frame.iloc[order].reset_index(drop=True)
+    chance = model.predict(data.columns(frame))
     labels = np.array(data.classes)
     probabilities = {
         f"probability_{label}": chance[:, index] for index, label in enumerate(data.classes)
     }
-    return sample.assign(prediction=labels[chance.argmax(axis=1)], **probabilities)
+    frame = frame.assign(prediction=labels[chance.argmax(axis=1)], **probabilities)
+    found = profile(frame, model.manifest, contiguous=contiguous, held=len(data.holdout))
+    kept = frame.iloc[spread(len(frame), REFERENCE_ROWS)].reset_index(drop=True)
+    return kept, found
 
 
 def _registered(name: str, state: State) -> Outcome | None:

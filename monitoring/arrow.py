@@ -8,7 +8,7 @@ in every router, and at the first request a stop of a tenth of a second and more
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,11 +119,21 @@ def field_type(field: Field) -> tuple[pa.DataType, dict[str, str] | None]:
             return pa.list_(item), {"shape": json.dumps(field.shape)}
 
 
-def field_arrays(schema: Schema, parts: Sequence[Columns]) -> list[pa.Array]:
-    """Joins batches of one schema into a column for each field, in the schema's order."""
+def field_arrays(
+    schema: Schema, parts: Sequence[Columns], without: Collection[str] = ()
+) -> list[pa.Array]:
+    """Joins batches of one schema into a column for each field, in the schema's order.
+
+    Args:
+        schema: The schema.
+        parts: The batches.
+        without: Fields that are left out.
+    """
     arrays: dict[str, pa.Array] = {}
     rows = sum(part.rows for part in parts)
     for name, fields in schema.layout.blocks.items():
+        if all(field.name in without for field in fields):
+            continue
         blocks = [part.blocks[name] for part in parts]
         if name.startswith("t:"):
             block = np.concatenate(blocks).reshape(rows, -1)
@@ -133,8 +143,9 @@ def field_arrays(schema: Schema, parts: Sequence[Columns]) -> list[pa.Array]:
         matrix = np.empty((len(fields), rows), blocks[0].dtype)
         np.concatenate([block.T for block in blocks], axis=1, out=matrix)
         for field, column in zip(fields, matrix, strict=True):
-            arrays[field.name] = _column(field, column)
-    return [arrays[name] for name in schema.names]
+            if field.name not in without:
+                arrays[field.name] = _column(field, column)
+    return [arrays[name] for name in schema.names if name in arrays]
 
 
 def _column(field: Field, column: Array) -> pa.Array:

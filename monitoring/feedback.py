@@ -37,6 +37,7 @@ import pyarrow as pa
 
 from monitoring import feedback_log, rows
 from monitoring.feedback_log import FeedbackLog
+from monitoring.files import reading
 from monitoring.log import PredictionLog, partition
 from monitoring.scan import connect, stream
 from monitoring.tables import parquet_files, plain, segment_files
@@ -104,9 +105,12 @@ def open_joined(
         endpoint: The only endpoint to read; left out, all.
         since: Predictions that arrived earlier are left out, and feedback of the days before.
         others: Further folders that it may use.
+
+    Raises:
+        NotReady: The store of the log does not answer.
     """
     threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
-    with connect(MEMORY, threads) as db:
+    with reading(folder), connect(MEMORY, threads) as db:
         # Feedback first: what it answers is mostly on the disk by then.
         _read_feedback(db, folder, since)
         _read_predictions(db, folder, endpoint, since)

@@ -15,7 +15,10 @@ Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 
 class JobGauge(Generic[Labels]):
-    """A gauge that holds the value that was set last, by whatever process.
+    """A gauge that holds the value that was set last, by whatever process that still lives.
+
+    What a process said that is gone is forgotten with it (`monitoring.metrics.forget_dead`): the
+    next one does not know which labels it had.
 
     To be made once, in a worker (see `monitoring.metrics` for why prometheus_client is imported
     then).
@@ -40,7 +43,7 @@ class JobGauge(Generic[Labels]):
             name,
             about,
             labels,
-            multiprocess_mode="mostrecent",
+            multiprocess_mode="livemostrecent",
             registry=prometheus.REGISTRY if registry is None else registry,
         )
         self._published: set[Labels] = set()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import pyarrow as pa
 
 from monitoring.appender import AppendLog
-from monitoring.rows import FIRST, LAST, Encoders, LoggedBatch, LoggedRequest
+from monitoring.rows import FIRST, LAST, Encoders, Hidden, LoggedBatch, LoggedRequest
 from monitoring.tables import read_tables, unite
 
 __all__ = ["LoggedBatch", "LoggedRequest", "PredictionLog", "read"]
@@ -27,15 +27,26 @@ _SALT_FILE = "key.salt"
 class PredictionLog(AppendLog[LoggedBatch]):
     """Writes answered batches, off the hot path.
 
-    The arguments are those of `AppendLog`. The salt of the hashed keys lies beside the folder of
-    the logs, in `key.salt`; the first process that writes makes it, and all share it.
+    The salt of the hashed keys lies beside the folder of the logs, in `key.salt`; the first process
+    that writes makes it, and all share it.
+
+    Args:
+        folder: See `AppendLog`, as for the settings.
+        hidden: By endpoint, fields whose values are not stored; left out, all are.
+        settings: Further arguments of `AppendLog`.
     """
 
     kind: ClassVar[str] = "predictions"
 
+    def __init__(
+        self, folder: Path, *, hidden: Mapping[str, Hidden] | None = None, **settings: Any
+    ) -> None:
+        super().__init__(folder, **settings)
+        self._hidden = hidden or {}
+
     @cached_property
     def _encoders(self) -> Encoders:
-        return Encoders(_salt(self._folder.parent / _SALT_FILE))
+        return Encoders(_salt(self._folder.parent / _SALT_FILE), self._hidden)
 
     def append(self, batch: LoggedBatch) -> None:
         """Queues a batch; never waits or raises. Without room its rows are dropped and counted."""
@@ -52,7 +63,9 @@ class PredictionLog(AppendLog[LoggedBatch]):
         return partition(item.endpoint)
 
     def _encode(self, items: list[LoggedBatch]) -> pa.RecordBatch:
-        return self._encoders.of(items[0].columns.schema, items[0].classes).encode(items)
+        first = items[0]
+        encoder = self._encoders.of(first.endpoint, first.columns.schema, first.classes)
+        return encoder.encode(items)
 
 
 def partition(endpoint: str) -> str:
@@ -69,6 +82,9 @@ def read(folder: Path, endpoint: str | None = None, since: datetime | None = Non
         folder: Folder of the logs, `$SWITCHYARD_HOME/log`.
         endpoint: The only endpoint to read; left out, all.
         since: Rows that arrived earlier are left out.
+
+    Raises:
+        NotReady: The store of the log does not answer.
     """
     where = partition(endpoint) if endpoint is not None else ""
     return unite(read_tables(folder, PredictionLog.kind, where, since), FIRST, LAST)

@@ -106,6 +106,13 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=where,
         )
+        self._hosts = prometheus.Gauge(
+            "host_up",
+            "Whether every router worker gets answers from a host",
+            ["framework"],
+            multiprocess_mode="livemin",
+            registry=where,
+        )
         self._fallbacks = counter(
             "model_fallbacks_total", "Requests that the fallback answered for a variant", variant
         )
@@ -164,6 +171,10 @@ class Metrics:
     def circuit(self, endpoint: str, variant: str, *, is_open: bool) -> None:
         """Sets whether the circuit breaker of a variant is open, or half-open."""
         self._circuits.labels(endpoint, variant).set(is_open)
+
+    def host(self, framework: str, *, is_up: bool) -> None:
+        """Sets whether a host answers this process."""
+        self._hosts.labels(framework).set(is_up)
 
     def active(self, endpoint: str, requests: int) -> None:
         """Sets how many requests of an endpoint wait for their answer."""

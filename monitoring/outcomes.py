@@ -26,7 +26,16 @@ from switchyard.plan_rollout import Metric
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["CLASSES", "add_classes", "as_number", "check", "known_classes", "value_of"]
+__all__ = [
+    "CLASSES",
+    "LABEL",
+    "TRUTH",
+    "add_classes",
+    "as_number",
+    "check",
+    "known_classes",
+    "value_of",
+]
 
 _BEFORE: Final = """(SELECT * EXCLUDE (assigned, assignment, variant, model, role, prediction,
     probabilities, confidence, latency_ms, status) FROM predictions)"""
@@ -36,24 +45,26 @@ CLASSES: Final = "_classes"
 """Column that the expressions need beside those of `joined`: labels of the row's model, in the
 order of its probabilities, null where they are not known."""
 
-_LABEL: Final = f"""(CASE
+LABEL: Final = f"""(CASE
     WHEN actual_number IS NULL OR actual NOT IN ('true', 'false') THEN actual
     WHEN list_contains({CLASSES}, actual) OR actual = CAST(prediction AS VARCHAR) THEN actual
     ELSE CAST(CAST(actual_number AS BIGINT) AS VARCHAR) END)"""
-# A caller may say true for the class 1, which is kept as the text 'true' and the number 1. Where
-# the classes are not known, a prediction of that text says that it is one.
+"""The true class, as text. A caller may say true for the class 1, which is kept as the text 'true'
+and the number 1. Where the classes are not known, a prediction of that text says that it is one."""
 
-_TRUTH: Final = "coalesce(actual_number, TRY_CAST(actual AS DOUBLE))"
+TRUTH: Final = "coalesce(actual_number, TRY_CAST(actual AS DOUBLE))"
+"""The true value, a DOUBLE."""
+
 _SCORED: Final = f"{CLASSES} IS NOT NULL AND probabilities IS NOT NULL AND actual IS NOT NULL"
-_P: Final = f"coalesce(probabilities[list_position({CLASSES}, {_LABEL})], 0)::DOUBLE"
+_P: Final = f"coalesce(probabilities[list_position({CLASSES}, {LABEL})], 0)::DOUBLE"
 _SQUARES: Final = "list_inner_product(probabilities, probabilities)::DOUBLE"
 
 _OF_SOURCE: Final[dict[str, str]] = {
-    "accuracy": f"({_LABEL} = CAST(prediction AS VARCHAR))",
+    "accuracy": f"({LABEL} = CAST(prediction AS VARCHAR))",
     "log_loss": f"CASE WHEN {_SCORED} THEN -ln(greatest({_P}, 1e-15)) END",
     "brier": f"CASE WHEN {_SCORED} THEN ({_SQUARES} - 2 * {_P} + 1) / 2 END",
-    "absolute_error": f"abs(TRY_CAST(prediction AS DOUBLE) - {_TRUTH})",
-    "squared_error": f"pow(TRY_CAST(prediction AS DOUBLE) - {_TRUTH}, 2)",
+    "absolute_error": f"abs(TRY_CAST(prediction AS DOUBLE) - {TRUTH})",
+    "squared_error": f"pow(TRY_CAST(prediction AS DOUBLE) - {TRUTH}, 2)",
     "reward": "reward",
     "latency": "CASE WHEN status = 'ok' THEN latency_ms END",
     "error": "(status <> 'ok')",

@@ -35,7 +35,11 @@ The columns of an endpoint, in this order (`FIRST`, the endpoint's fields, `LAST
 |            | the stable variant, in whose place the fallback may have answered                 |
 
 A label is a string, stored as dictionary<int32, string>: the type that Parquet readers give to a
-partition's key, so that `endpoint` in the file and in the path agree. Fields: float as float or
+partition's key, so that `endpoint` in the file and in the path agree.
+
+A field that the plan's `drop` names has no column; the values of one that `redact` names are null,
+and its column's metadata says `redacted: true`. The sticky key is stored as a hash alone; but a
+field that it was read from (`key_field`) is a field like any other. Fields: float as float or
 double, int as int64, bool as bool, category as label, timestamp as timestamp[us], text as string,
 tensor as a flat list in C order whose shape stands in the column's metadata. A field with the name
 of one of our columns, of the partition's key `date`, or of an earlier field but for case (SQL
@@ -45,7 +49,7 @@ readers do not tell those apart) is called `field_NAME`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -71,7 +75,18 @@ from monitoring.arrow import (
     texts,
 )
 
-__all__ = ["FIRST", "LAST", "Encoder", "Encoders", "LoggedBatch", "LoggedRequest", "column_names"]
+__all__ = [
+    "FIRST",
+    "LAST",
+    "NOTHING_HIDDEN",
+    "REDACTED",
+    "Encoder",
+    "Encoders",
+    "Hidden",
+    "LoggedBatch",
+    "LoggedRequest",
+    "column_names",
+]
 
 FIRST: dict[str, pa.DataType] = {
     "request_id": pa.string(),
@@ -158,6 +173,24 @@ class LoggedBatch:
     classes: Classes
 
 
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """Fields of an endpoint whose values are not stored.
+
+    Attributes:
+        redact: Names of those whose columns are null.
+        drop: Names of those without a column.
+    """
+
+    redact: frozenset[str] = frozenset()
+    drop: frozenset[str] = frozenset()
+
+
+NOTHING_HIDDEN = Hidden()
+
+REDACTED = {"redacted": "true"}
+"""What the metadata of a redacted field's column say."""
+
 _MOST_ENCODERS = 64
 
 _of_batch = attrgetter("endpoint", "variant", "model", "role", "status", "output", "columns.rows")
@@ -189,18 +222,30 @@ class Encoder:
         schema: Of the endpoint.
         classes: Of the models that answered.
         salt: Secret that goes into the hashes of sticky keys.
+        hidden: Fields whose values are not stored.
 
     Attributes:
         schema: The schema given.
         arrow_schema: Of the record batches.
     """
 
-    def __init__(self, schema: Schema, classes: Classes, salt: bytes) -> None:
+    def __init__(
+        self, schema: Schema, classes: Classes, salt: bytes, hidden: Hidden = NOTHING_HIDDEN
+    ) -> None:
         self.schema = schema
         self._classes = classes
         self._salt = salt
+        self._without = hidden.redact | hidden.drop
         names = column_names(schema)
-        fields = [(names[field.name], *field_type(field)) for field in schema]
+        fields: list[tuple[str, pa.DataType, dict[str, str] | None]] = []
+        self._redacted: list[tuple[int, pa.DataType]] = []
+        for field in schema:
+            if field.name not in hidden.drop:
+                kind, about = field_type(field)
+                if field.name in hidden.redact:
+                    self._redacted.append((len(fields), kind))
+                    about = {**(about or {}), **REDACTED}
+                fields.append((names[field.name], kind, about))
         last = {**LAST, "prediction": prediction_type(classes)}
         self.arrow_schema = pa.schema(
             [
@@ -235,9 +280,12 @@ class Encoder:
             "confidence": confidence,
             "status": labels(status, rows),
         }
+        fields = field_arrays(self.schema, [batch.columns for batch in batches], self._without)
+        for place, kind in self._redacted:  # in order, so that each comes to its place
+            fields.insert(place, pa.nulls(int(rows.sum()), kind))
         arrays = [
             *(ours[name] for name in FIRST),
-            *field_arrays(self.schema, [batch.columns for batch in batches]),
+            *fields,
             *(ours[name] for name in LAST),
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self.arrow_schema)
@@ -282,17 +330,21 @@ class Encoders:
 
     Args:
         salt: Secret that goes into the hashes of sticky keys.
+        hidden: By endpoint, fields whose values are not stored.
     """
 
-    def __init__(self, salt: bytes) -> None:
+    def __init__(self, salt: bytes, hidden: Mapping[str, Hidden]) -> None:
         self._salt = salt
-        self._known: dict[tuple[int, Classes], Encoder] = {}
+        self._hidden = hidden
+        self._known: dict[tuple[str, int, Classes], Encoder] = {}
 
-    def of(self, schema: Schema, classes: Classes) -> Encoder:
-        """Returns the encoder for a schema and classes."""
-        encoder = self._known.get((id(schema), classes))
+    def of(self, endpoint: str, schema: Schema, classes: Classes) -> Encoder:
+        """Returns the encoder for an endpoint's schema and classes."""
+        encoder = self._known.get((endpoint, id(schema), classes))
         if encoder is None:
             if len(self._known) >= _MOST_ENCODERS:
                 self._known.clear()
-            encoder = self._known[id(schema), classes] = Encoder(schema, classes, self._salt)
+            hidden = self._hidden.get(endpoint, NOTHING_HIDDEN)
+            encoder = Encoder(schema, classes, self._salt, hidden)
+            self._known[endpoint, id(schema), classes] = encoder
         return encoder

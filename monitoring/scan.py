@@ -13,13 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from monitoring.files import Footer, footer, reading
 from monitoring.segments import read_batches
 from monitoring.tables import parquet_files, plain, segment_files
 
@@ -89,7 +89,9 @@ def naive(moment: datetime) -> datetime:
 class Scan:
     """Makes each part of a log the view `SOURCE` in turn, as it is iterated.
 
-    The rows of one part have the same columns. Others may write and roll the log meanwhile.
+    The rows of one part have the same columns. Others may write, roll and merge the log meanwhile;
+    its files stay where they are until the last part has been taken. Raises `NotReady` when the
+    store of the log does not answer.
 
     Args:
         db: Where the view is made.
@@ -127,6 +129,10 @@ class Scan:
 
     def __iter__(self) -> Iterator[str]:
         self.rows, self.complete = 0, True
+        with reading(self._place[0]):
+            yield from self._parts()
+
+    def _parts(self) -> Iterator[str]:
         read: set[str] = set()
         for path in segment_files(*self._place):
             if (batches := stream(path)) is not None:
@@ -135,9 +141,9 @@ class Scan:
                 reader = pa.RecordBatchReader.from_batches(batches.schema, counted)
                 self._db.register(_SEGMENT, reader)
                 yield self._view(_SEGMENT)
-        alike: defaultdict[object, list[str]] = defaultdict(list)
-        for path, footer in self._newest(read):
-            alike[footer.columns].append("'{}'".format(str(path).replace("'", "''")))
+        alike: defaultdict[bytes, list[str]] = defaultdict(list)
+        for path, about in self._newest(read):
+            alike[about.columns].append("'{}'".format(str(path).replace("'", "''")))
         for paths in alike.values():
             yield self._view(f"read_parquet([{', '.join(paths)}], hive_partitioning = false)")
 
@@ -150,45 +156,17 @@ class Scan:
         self.rows += batch.num_rows
         return batch
 
-    def _newest(self, read: set[str]) -> Iterator[tuple[Path, _Footer]]:
+    def _newest(self, read: set[str]) -> Iterator[tuple[Path, Footer]]:
         """Yields the Parquet files to be read, newest first, until there are enough rows."""
         files = parquet_files(*self._place, self._since, read=read)
         reached = [
-            (path, footer)
+            (path, about)
             for path in files
-            if (footer := _footer(path)).last >= self._first and footer.first < self._end
+            if (about := footer(path)) and about.last >= self._first and about.first < self._end
         ]
-        for path, footer in sorted(reached, key=lambda entry: entry[1].last, reverse=True):
+        for path, about in sorted(reached, key=lambda entry: entry[1].last, reverse=True):
             if self.rows >= self._most_rows:
                 self.complete = False
                 return
-            self.rows += footer.rows
-            yield path, footer
-
-
-class _Footer(NamedTuple):
-    """What a Parquet file says of itself: its rows, their first and last arrival, its columns."""
-
-    rows: int
-    first: datetime
-    last: datetime
-    columns: tuple[tuple[str, str], ...]
-
-
-@lru_cache(maxsize=8192)  # a Parquet file of the log never changes
-def _footer(path: Path) -> _Footer:
-    from pyarrow import parquet
-
-    about = parquet.read_metadata(path)
-    schema = about.schema.to_arrow_schema()
-    leaves = [about.schema.column(index).path for index in range(about.num_columns)]
-    place = leaves.index("timestamp")
-    groups = [
-        about.row_group(index).column(place).statistics for index in range(about.num_row_groups)
-    ]
-    return _Footer(
-        about.num_rows,
-        min(group.min for group in groups),
-        max(group.max for group in groups),
-        tuple((field.name, str(field.type)) for field in schema),
-    )
+            self.rows += about.rows
+            yield path, about

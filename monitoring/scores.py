@@ -11,14 +11,14 @@ import numpy as np
 from monitoring.log import PredictionLog, partition
 from monitoring.scan import Scan, connect
 
-__all__ = ["distance", "kolmogorov_smirnov"]
+__all__ = ["SCORE", "distance", "kolmogorov_smirnov"]
 
 Array = np.ndarray[Any, Any]
 
 MOST_ROWS: Final = 200_000
 """Once so many rows of the log have been read, older files are left out."""
 
-_SCORE: Final = """CASE len(probabilities) WHEN 2 THEN probabilities[2]
+SCORE: Final = """CASE len(probabilities) WHEN 2 THEN probabilities[2]
     ELSE coalesce(confidence, TRY_CAST(prediction AS DOUBLE)) END"""
 """With two classes the probability of the second, with more that of the predicted one, in a
 regression the value."""
@@ -47,7 +47,7 @@ def distance(
         for source in Scan(db, *log, since=since, most_rows=MOST_ROWS):
             found = db.execute(
                 f"""
-                SELECT CAST(variant AS VARCHAR) AS variant, CAST({_SCORE} AS DOUBLE) AS score
+                SELECT CAST(variant AS VARCHAR) AS variant, CAST({SCORE} AS DOUBLE) AS score
                 FROM {source} WHERE role = 'primary' AND status = 'ok'
                 AND assignment IN ('split', 'canary') AND variant IN (?, ?)
                 """,

@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from monitoring.lines import HOLDS_FIELDS
+
 __all__ = ["SUFFIX", "SegmentWriter", "Throttle", "read_batches", "roll_closed", "sync"]
 
 SUFFIX = ".arrows"
@@ -54,7 +56,7 @@ class Throttle:
         now = time.monotonic()
         if now >= self._next.get(message, now):
             self._next[message] = now + 60
-            self._logger.warning(message, *args, exc_info=trace)
+            self._logger.warning(message, *args, exc_info=trace, extra={HOLDS_FIELDS: trace})
 
 
 _log = logging.getLogger(__name__)

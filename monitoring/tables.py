@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from monitoring.files import reading
 from monitoring.segments import SUFFIX, read_batches
+from monitoring.shipping import files_of
+from monitoring.store import store_of
 
 __all__ = ["parquet_files", "plain", "read_tables", "segment_files", "unite"]
 
@@ -26,20 +29,24 @@ def read_tables(
 
     Returns:
         A table for each segment and each Parquet file; they may differ in their columns.
+
+    Raises:
+        NotReady: The store of the log does not answer.
     """
     from pyarrow import parquet
 
     tables: dict[str, list[pa.Table]] = {}
-    for path in segment_files(folder, kind, partition):
-        try:
-            batches = list(read_batches(path))
-        except FileNotFoundError:
-            continue
-        if batches:
-            tables[path.stem] = [pa.Table.from_batches(batches)]
-    for path in parquet_files(folder, kind, partition, since, read=frozenset(tables)):
-        table = parquet.read_table(path, partitioning=None)
-        tables.setdefault(path.stem, []).append(table)
+    with reading(folder):
+        for path in segment_files(folder, kind, partition):
+            try:
+                batches = list(read_batches(path))
+            except FileNotFoundError:
+                continue
+            if batches:
+                tables[path.stem] = [pa.Table.from_batches(batches)]
+        for path in parquet_files(folder, kind, partition, since, read=frozenset(tables)):
+            table = parquet.read_table(path, partitioning=None)
+            tables.setdefault(path.stem, []).append(table)
     return [_since(table, since) for parts in tables.values() for table in parts]
 
 
@@ -47,7 +54,8 @@ def segment_files(folder: Path, kind: str, partition: str = "") -> list[Path]:
     """Returns the segments of a log; the arguments are those of `read_tables`.
 
     They are to be read before `parquet_files` is called: one that vanishes meanwhile is in Parquet
-    by then, and a Parquet file that appears meanwhile has the id of a segment that was read.
+    by then, and a Parquet file that appears meanwhile has the id of a segment that was read. All of
+    it belongs within `monitoring.files.reading`.
     """
     return sorted((folder / "segments" / kind / partition).rglob(f"*{SUFFIX}"))
 
@@ -57,26 +65,26 @@ def parquet_files(
 ) -> list[Path]:
     """Returns the Parquet files of a log that are to be read beside its segments.
 
+    Those of the store are fetched. Torn ones are left out, with a warning.
+
     Args:
         folder: Folder of the logs.
         kind: `predictions` or `feedback`.
         partition: Folder of one partition below the kind's; empty, all.
         since: Files of earlier days are left out.
         read: Ids of the segments that have been read.
+
+    Raises:
+        NotReady: The store of the log does not answer.
     """
-    files = sorted((folder / kind / partition).rglob("*.parquet"))
-    return [path for path in files if path.stem not in read and not _before(path, since)]
+    files = files_of(folder, store_of(folder), kind, partition, since)
+    return sorted(path for file, path in files.items() if file.id not in read)
 
 
 def plain(table: pa.Table) -> pa.Table:
     """Returns a table with plain strings in place of labels."""
     fields = [field.with_type(_plain_type(field.type)) for field in table.schema]
     return table.cast(pa.schema(fields))
-
-
-def _before(path: Path, since: datetime | None) -> bool:
-    day = path.parent.name.removeprefix("date=")
-    return since is not None and day < since.astimezone(UTC).date().isoformat()
 
 
 def _since(table: pa.Table, since: datetime | None) -> pa.Table:

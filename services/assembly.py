@@ -30,7 +30,8 @@ def assemble(service_class: type[Any] = LeanService) -> dict[str, LeanService]:
     specs = resolve(plan, State.open())
     needed = frameworks(specs.values())
     hosts = {
-        name: make_host(name, plan.host(name), references(specs.values(), name)) for name in needed
+        name: make_host(name, plan.host(name), references(specs.values(), name), plan.logging)
+        for name in needed
     }
     controller = make_controller(plan)
     image = SwitchyardImage(plan=plan)

@@ -19,6 +19,7 @@ import bentoml
 
 from monitoring import segments
 from monitoring.metrics import forget_dead
+from services.dataplane.bentoml_metrics import OTHER
 from services.dataplane.lean import (
     Handler,
     LeanService,
@@ -29,7 +30,9 @@ from services.dataplane.lean import (
 )
 from services.hosts import OPEN_PATHS
 from services.jobs import Jobs
+from services.log_keeping import KEEP_SECONDS, SHIP_SECONDS, LogKeeping
 from services.loops import beside, every
+from services.telemetry import FOLLOW_SECONDS, Telemetry
 from switchyard import settings
 from switchyard.errors import NotFound, NotReady
 from switchyard.plan import Plan
@@ -61,14 +64,18 @@ class Leadership:
         self._clock = clock
         self._name = secrets.token_hex(8)
         self._until = 0.0
+        self._led = False
 
     @property
     def held(self) -> bool:
         """Whether it leads for sure: the lease was prolonged lately."""
         return self._clock() < self._until
 
-    def seek(self) -> None:
+    def seek(self) -> bool:
         """Takes or prolongs the lease; blocks.
+
+        Returns:
+            Whether another one has taken its place: true once.
 
         Raises:
             NotReady: The state database does not answer.
@@ -76,6 +83,10 @@ class Leadership:
         asked = self._clock()
         if self._state.acquire_lease(CONTROLLER_NAME, self._name, LEASE_SECONDS):
             self._until = asked + LEASE_SECONDS / 2  # ends before others may take it
+            self._led = True
+            return False
+        replaced, self._led = self._led, False
+        return replaced
 
     def leave(self) -> None:
         """Gives the lease back, so that another one need not wait for its end; blocks."""
@@ -100,16 +111,26 @@ class ControllerBase:
         self.state = State.open()
         self.jobs = Jobs(self.plan, self.state, self.folder)
         self.leadership = Leadership(self.state)
+        self.keeping = LogKeeping(self.plan.log, self.folder, lambda: self.leadership.held)
+        self.telemetry = Telemetry("controller", self.plan.logging, self.state)
         self.loops: list[asyncio.Task[None]] = []
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Starts the schedule."""
         jobs = [every(TIDY_SECONDS, self.roll), every(TIDY_SECONDS, forget_dead)]
+        jobs.append(every(SHIP_SECONDS, partial(beside, self.keeping.ship)))
+        jobs.append(every(KEEP_SECONDS, partial(beside, self.keeping.tidy)))
+        jobs.append(every(FOLLOW_SECONDS, self.telemetry.follow))
         if self.plan.mode == "live":
             jobs.append(every(LEASE_SECONDS / 6, self.seek))
             jobs.append(every(PUBLISH_SECONDS, self._leading(self.jobs.publish)))
             jobs.append(every(PUBLISH_SECONDS, self._leading(self.jobs.tidy)))
+            jobs.append(every(PUBLISH_SECONDS, self._leading(self.jobs.accuracy.publish)))
+            jobs.append(every(PUBLISH_SECONDS, self._leading(self.jobs.live_drift.publish)))
+            jobs.append(every(PUBLISH_SECONDS, self._leading(self.jobs.live_drift.tidy)))
+            jobs.append(every(PUBLISH_SECONDS, self._leading(self.jobs.drift.advance)))
+            jobs.append(every(PUBLISH_SECONDS, self._leading(self.jobs.drift.publish)))
             # Each endpoint by itself: a promotion takes longer than the others may wait.
             for name in self.plan.endpoints:
                 judge, carry_on = partial(self.jobs.judge, name), partial(self.jobs.carry_on, name)
@@ -130,15 +151,20 @@ class ControllerBase:
             await asyncio.wait_for(beside(self.leadership.leave), 1.0)
         except (NotReady, TimeoutError):
             logger.info("the lease of the controller ends by itself")
+        await self.telemetry.close()
 
     async def roll(self) -> None:
         """Rolls what the routers of this machine have closed, and those that died left behind."""
         await asyncio.to_thread(segments.roll_closed, self.folder)
 
     async def seek(self) -> None:
-        """Seeks to lead; while the state database does not answer, nobody does."""
+        """Seeks to lead; while the state database does not answer, nobody does.
+
+        What the gauges of one that was replaced say is taken back: its successor's are right.
+        """
         try:
-            await beside(self.leadership.seek)
+            if await beside(self.leadership.seek):
+                self.jobs.take_back()
         except NotReady as error:
             logger.debug("%s", error.message)
 
@@ -160,6 +186,10 @@ class ControllerBase:
         BentoML accepts pickled bodies on services that are not the entry.
         """
         return None if scope["path"] in OPEN_PATHS else _nothing_here
+
+    def route_name(self, path: str) -> str:
+        """Returns what metrics call the routes that it refuses."""
+        return OTHER
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:

@@ -21,8 +21,9 @@ from monitoring.metrics import Metrics
 from services import revisions
 from services.dataplane.endpoint import Endpoint
 from services.dataplane.link import HostLink
-from services.dataplane.variant import Variant
+from services.dataplane.variant import BatchLog, Variant
 from services.holding import is_held, present
+from services.live_drift import LiveDrift
 from services.loops import beside
 from services.topology import EndpointSpec, VariantSpec, bind
 from services.watch import Watch
@@ -69,12 +70,13 @@ class Endpoints:
     ) -> None:
         self._plan = plan
         self._links = links
-        self._log = log
         self._metrics = metrics
         refs = (variant.ref for spec in specs.values() for variant in spec.variants.values())
         self._watch = Watch(state, ROUTER, refs)
         self._state = state
         self._book = AttemptBook(self._watch.worker)
+        self._live = LiveDrift(log, state, self._watch.worker) if plan.mode == "live" else None
+        self._log: BatchLog = self._live or log
         self._draining: dict[asyncio.Task[None], Endpoint] = {}
         self._trouble: dict[str, str] = {}
         self.by_name: dict[str, Endpoint] = {}
@@ -130,8 +132,15 @@ class Endpoints:
             self._book.written(news)
             self._say("tallies", None)
 
+    async def write_drift(self) -> None:
+        """Writes what was counted for the live drift scores, where there are any."""
+        if self._live is not None:
+            await self._live.write()
+
     def count(self) -> None:
-        """Sets the metrics of requests that wait for their answer, and of open circuits."""
+        """Sets the metrics of hosts, of requests that wait, and of open circuits."""
+        for framework, link in self._links.items():
+            self._metrics.host(framework, is_up=link.up)
         for name, endpoint in self.by_name.items():
             leaving = sum(old.active for old in self._draining.values() if old.name == name)
             self._metrics.active(name, endpoint.active + leaving)
@@ -148,9 +157,12 @@ class Endpoints:
         """Says in the state database what is left to say, and that this router sends no more."""
         with suppress(NotReady, TimeoutError):
             await asyncio.wait_for(self.tally(), LEAVE_SECONDS)
+            await asyncio.wait_for(self.write_drift(), LEAVE_SECONDS)
             await asyncio.wait_for(beside(self._watch.retire), LEAVE_SECONDS)
 
     def _make(self, spec: EndpointSpec, revision: Revision, reuse: dict[str, Variant]) -> Endpoint:
+        if self._live is not None:
+            self._live.watch(spec)
         variants = {
             name: reuse.get(name) or self._variant(spec, variant)
             for name, variant in spec.variants.items()
@@ -198,6 +210,8 @@ class Endpoints:
             self._say(spec.name, f"{error.message} Endpoint {spec.name!r} stays as it is.")
             return spec
         self._say(spec.name, None)
+        if self._live is not None:
+            self._live.watch(fresh)  # here, in a thread: a profile takes a while to read
         return fresh
 
     def _can_have(self, canary: Canary, spec: EndpointSpec) -> bool:

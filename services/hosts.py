@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import bentoml
@@ -24,6 +25,8 @@ from bentoml.exceptions import InvalidArgument, ServiceUnavailable
 
 from models import runtime
 from models.columns import Columns
+from monitoring.lines import HOLDS_FIELDS
+from services.dataplane.bentoml_metrics import OTHER
 from services.dataplane.farewell import hold_back_stop, runs_beside
 from services.dataplane.lean import (
     JSON,
@@ -38,6 +41,8 @@ from services.dataplane.lean import (
 )
 from services.dataplane.link import INFER_PREFIX, STATUS_PATH, tag_of_path
 from services.holder import Holder
+from services.loops import every
+from services.telemetry import FOLLOW_SECONDS, Telemetry
 from services.topology import VariantSpec
 from services.wire import oip
 from services.wire.answer import Scores
@@ -51,6 +56,7 @@ from switchyard.errors import (
     UnsupportedMediaType,
 )
 from switchyard.plan import Framework, Host
+from switchyard.plan_monitoring import Logging
 from switchyard.state import State
 
 __all__ = ["HOST_NAMES", "ROUTER_NAME", "make_host"]
@@ -82,11 +88,13 @@ class HostBase:
         framework: The framework it runs.
         plan: Its section of the plan.
         refs: The plan's references that it serves.
+        logging: What the plan says of logs.
     """
 
     framework: str
     plan: Host
     refs: tuple[str, ...]
+    logging: Logging
 
     leaving = False
 
@@ -94,13 +102,24 @@ class HostBase:
         self.calls = 0
         self.pool = ThreadPoolExecutor(self.plan.threads, thread_name_prefix="model")
         self.token = settings.hop_token()
-        self.holder = Holder(self.framework, self.plan.threads, self.refs, State.open())
+        state = State.open()
+        self.telemetry = Telemetry(f"host-{self.framework}", self.logging, state)
+        self.holder = Holder(self.framework, self.plan.threads, self.refs, state)
+        self.following: asyncio.Task[None] | None = None
         self._check_device()
 
     def start(self) -> None:
         """Begins to follow the aliases; called once the event loop runs."""
         hold_back_stop(self.is_needed, STOP_SECONDS)
         self.holder.start()
+        self.following = asyncio.create_task(every(FOLLOW_SECONDS, self.telemetry.follow))
+
+    async def stop(self) -> None:
+        """Ends following, and sends what is left to tell."""
+        if self.following is not None:
+            self.following.cancel()
+        await self.holder.stop()
+        await self.telemetry.close()
 
     def _check_device(self) -> None:
         """A declared GPU that is not there is said once; BentoML goes on silently.
@@ -144,6 +163,12 @@ class HostBase:
             return _refuse(UnsupportedMediaType("A host takes JSON; pickled bodies are refused."))
         return None
 
+    def route_name(self, path: str) -> str:
+        """Returns what metrics call the route of a path; model versions are no labels of theirs."""
+        if path.startswith(INFER_PREFIX):
+            return INFER_PREFIX
+        return STATUS_PATH if path == STATUS_PATH else OTHER
+
     def _hop_route(self, path: str) -> Handler | None:
         if path.startswith(INFER_PREFIX):
             return self._infer
@@ -171,13 +196,15 @@ class HostBase:
         """One batch of the hop: Open Inference Protocol with binary tensors, both ways."""
         self.calls += 1
         try:
-            model = self.holder.model(tag_of_path(scope["path"]))
+            tag = tag_of_path(scope["path"])
+            model = self.holder.model(tag)
             headers = dict(scope["headers"])
             body = await read_body(receive, headers, MAX_HOP_BYTES)
             length = int(headers[b"inference-header-content-length"])
             columns = oip.unpack(body, length, model.manifest.fields)
             started = time.perf_counter()
-            output = await self._run(model, columns)
+            with self._traced(headers, tag, columns.rows):
+                output = await self._run(model, columns)
             elapsed = int((time.perf_counter() - started) * 1e6)
             length, body = oip.pack_output(output)
         except SwitchyardError as error:
@@ -191,6 +218,15 @@ class HostBase:
         finally:
             self.calls -= 1
 
+    def _traced(
+        self, headers: dict[bytes, bytes], tag: str, rows: int
+    ) -> AbstractContextManager[None]:
+        """Returns a span of a model's work, if the router traces one of the requests."""
+        if self.telemetry.traces is None:
+            return nullcontext()
+        about: dict[str, str | int] = {"switchyard.model": tag, "switchyard.rows": rows}
+        return self.telemetry.traces.model(headers, about)
+
     async def _run(self, model: runtime.Model, columns: Columns) -> Any:
         """Runs a model beside the event loop; whatever it raises is the model's failure."""
         loop = asyncio.get_running_loop()
@@ -199,7 +235,8 @@ class HostBase:
         except SwitchyardError:
             raise
         except Exception as error:
-            logger.exception("the model failed on a batch of %d rows", columns.rows)
+            words = "the model failed on a batch of %d rows"
+            logger.exception(words, columns.rows, extra={HOLDS_FIELDS: True})
             raise ModelFailed(f"The model failed: {type(error).__name__}: {error}") from error
 
     async def answer(self, ref: str, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -229,13 +266,16 @@ def _refuse(error: SwitchyardError) -> Handler:
     return handler
 
 
-def make_host(framework: Framework, plan: Host, refs: dict[str, VariantSpec]) -> LeanService:
+def make_host(
+    framework: Framework, plan: Host, refs: dict[str, VariantSpec], logs: Logging
+) -> LeanService:
     """Returns the service of a framework.
 
     Args:
         framework: The framework.
         plan: The host's section of the plan.
         refs: The plan's references that it serves, with what they stand for now.
+        logs: What the plan says of logs.
 
     BentoML finds APIs and dependencies by `dir(cls)`, so they are attributes of a class that is
     made here; the model references make `bentoml build` take the models along.
@@ -246,7 +286,7 @@ def make_host(framework: Framework, plan: Host, refs: dict[str, VariantSpec]) ->
         self.start()
 
     async def on_stop(self: HostBase) -> None:
-        await self.holder.stop()
+        await self.stop()
 
     body: dict[str, Any] = {
         "__doc__": f"Runs the {framework} models.",
@@ -254,6 +294,7 @@ def make_host(framework: Framework, plan: Host, refs: dict[str, VariantSpec]) ->
         "framework": framework,
         "plan": plan,
         "refs": tuple(refs),
+        "logging": logs,
         "on_start": bentoml.on_startup(on_start),
         "on_stop": bentoml.on_shutdown(on_stop),
     }

@@ -9,11 +9,14 @@ import logging
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from monitoring.agreement import recent_ratios
 from monitoring.gauges import JobGauge
 from services import experiment_view, experiments
+from services.accuracy import AccuracyJob
+from services.drift import DriftJob
+from services.live_gauges import LiveGauges
 from services.rollout.advance import advance
 from services.rollout.evidence import Evidence
 from switchyard.errors import InvalidInput
@@ -40,6 +43,11 @@ class Jobs:
         plan: The plan.
         state: The state database.
         folder: Folder of the logs.
+
+    Attributes:
+        accuracy: How good the variants were.
+        live_drift: How far their traffic is from their reference.
+        drift: Reports of the same in full, on a schedule.
     """
 
     def __init__(self, plan: Plan, state: State, folder: Path) -> None:
@@ -47,12 +55,20 @@ class Jobs:
         self._state = state
         self._folder = folder
         self._evidence = Evidence(plan, state, folder)
+        self.accuracy = AccuracyJob(plan, folder)
+        self.live_drift = LiveGauges(plan, state)
+        self.drift = DriftJob(plan, state)
         self._troubles: dict[str, str] = {}
         self._not_before: dict[str, float] = {}
         self._shares = JobGauge[tuple[str, str]](
             "canary_share",
             "Share of an endpoint's traffic that its canary has",
             ["endpoint", "variant"],
+        )
+        self._taken_back = JobGauge[tuple[str]](
+            "canary_rolled_back_timestamp_seconds",
+            "When the last canary that failed was taken back, in Unix time",
+            ["endpoint"],
         )
         self._agreement = JobGauge[tuple[str, str]](
             "shadow_agreement_ratio",
@@ -108,9 +124,22 @@ class Jobs:
         self._shares.publish(
             {(name, CANARY): one.shares.get(CANARY, 0.0) for name, one in revisions.items()}
         )
+        self._taken_back.publish(
+            {
+                (endpoint,): datetime.fromisoformat(since).timestamp()
+                for endpoint, since in self._state.taken_back().items()
+            }
+        )
         mirroring = [name for name, one in revisions.items() if any(one.shadow.values())]
         self._agreement.publish(recent_ratios(self._folder, mirroring, utc_now()))
         self._p_values.publish(experiment_view.p_values(self._plan, self._state))
+
+    def take_back(self) -> None:
+        """Sets the gauges to NaN: another controller leads, and sets its own."""
+        gauges: list[JobGauge[Any]] = [self._shares, self._taken_back, self._agreement]
+        gauges += [self._p_values, *self.accuracy.gauges, *self.live_drift.gauges]
+        for gauge in (*gauges, *self.drift.gauges):
+            gauge.publish({})
 
     def tidy(self) -> None:
         """Forgets counts that no canary needs any more.

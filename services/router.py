@@ -21,11 +21,13 @@ from starlette.responses import Response
 from monitoring.feedback_log import FeedbackLog
 from monitoring.log import PredictionLog
 from monitoring.metrics import Metrics
-from services.admin.api import AdminApi
+from monitoring.rows import Hidden
+from services.admin.api import PREFIX, AdminApi
 from services.admin.auth import Gate
 from services.admin.routes import all_routes
 from services.api import Accepted, Prediction
 from services.dataplane.backlog import Backlog
+from services.dataplane.bentoml_metrics import OTHER
 from services.dataplane.endpoint import JSON
 from services.dataplane.farewell import hold_back_stop
 from services.dataplane.front import Front, render
@@ -39,10 +41,14 @@ from services.dataplane.lean import (
     respond_error,
 )
 from services.dataplane.link import HostLink
+from services.dataplane.observer import Observer
 from services.endpoints import Endpoints
 from services.health import Health
 from services.hosts import HOST_NAMES, ROUTER_NAME
+from services.live_drift import WRITE_SECONDS
 from services.loops import every
+from services.pages import is_page
+from services.telemetry import FOLLOW_SECONDS, Telemetry
 from services.topology import EndpointSpec, frameworks
 from services.watch import POLL_SECONDS
 from services.wire import json
@@ -60,8 +66,6 @@ PROBE_SECONDS = 0.25
 TALLY_SECONDS = 0.5
 DRAIN_SECONDS = 1.0
 CLOSE_SECONDS = 4.0
-BENTOML_PATHS = frozenset({"/", "/docs.json", "/schema.json", "/metrics"})
-BENTOML_FOLDERS = ("/static_content/", "/assets/")
 GC_ALLOCATIONS = 5_000
 
 
@@ -79,6 +83,7 @@ class RouterBase:
     def __init__(self) -> None:
         state = State.open()
         self.metrics = Metrics()
+        self.telemetry = Telemetry("router", self.plan.logging, state)
         rolling = self.plan.log
         place: dict[str, Any] = {
             "folder": settings.home() / "log",
@@ -87,7 +92,11 @@ class RouterBase:
             "roll_mb": rolling.roll_mb,
             "on_drop": self.metrics.dropped,
         }
-        self.log = PredictionLog(**place)
+        hidden = {
+            name: Hidden(frozenset(each.redact), frozenset(each.drop))
+            for name, each in self.plan.endpoints.items()
+        }
+        self.log = PredictionLog(hidden=hidden, **place)
         self.feedback_log = FeedbackLog(**place)
         here = Backlog()
         self.links: dict[str, HostLink] = {
@@ -100,7 +109,10 @@ class RouterBase:
             self.plan, state, place["folder"], lambda: {n: each.spec for n, each in serving.items()}
         )
         self.admin = AdminApi(self.plan, self.gate, routes)
-        self.front = Front(serving, self.plan.default_endpoint, self.gate, self.feedback_log)
+        observer = Observer(self.telemetry.logs, self.telemetry.traces)
+        self.front = Front(
+            serving, self.plan.default_endpoint, self.gate, self.feedback_log, observer
+        )
         self.health = Health(serving, self.links)
         self.leaving = False
         self.loops: list[asyncio.Task[None]] = []
@@ -118,7 +130,10 @@ class RouterBase:
         url = host.url or BentoMLContainer.remote_runner_mapping.get()[HOST_NAMES[framework]]
         client = HopClient(Address.parse(url, settings.hop_token()), max(8, 2 * host.workers))
         local = host.url is None
-        return HostLink(framework, client, local=local, backlog=here if local else None)
+        backlog = here if local else None
+        return HostLink(
+            framework, client, local=local, backlog=backlog, traces=self.telemetry.traces
+        )
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -128,6 +143,8 @@ class RouterBase:
         loops = [self._settle(), every(FOLD_SECONDS, self.fold)]
         loops += [every(POLL_SECONDS, self.endpoints.follow)]
         loops += [every(TALLY_SECONDS, self.endpoints.tally)]
+        loops += [every(WRITE_SECONDS, self.endpoints.write_drift)]
+        loops += [every(FOLLOW_SECONDS, self.telemetry.follow)]
         loops += [every(PROBE_SECONDS, link.probe) for link in self.links.values()]
         self.loops = [asyncio.create_task(loop) for loop in loops]
         hold_back_stop(self.is_needed, DRAIN_SECONDS)
@@ -156,6 +173,7 @@ class RouterBase:
         self.fold()
         await asyncio.gather(*map(asyncio.to_thread, (self.log.close, self.feedback_log.close)))
         await self.endpoints.retire()
+        await self.telemetry.close()
 
     def fold(self) -> None:
         """Hands what was counted to prometheus_client."""
@@ -179,7 +197,7 @@ class RouterBase:
         path: str = scope["path"]
         route = self._routes.get(path)
         if route is None:
-            if path in BENTOML_PATHS or path.startswith(BENTOML_FOLDERS):
+            if is_page(path):
                 return None
             return self.admin.route(scope) or self._nothing_there
         method, handler = route
@@ -187,8 +205,13 @@ class RouterBase:
             return handler
         return self._wrong_method
 
+    def route_name(self, path: str) -> str:
+        """Returns what metrics call the route of a path: its own, or one for many."""
+        if path in self._routes:
+            return path
+        return PREFIX if path.startswith(f"{PREFIX}/") else OTHER
+
     async def _nothing_there(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers unknown paths here: BentoML would make each a label of its metrics, for good."""
         error = NotFound(f"There is nothing at {scope['path']}; /docs.json lists the routes.")
         await respond_error(send, error, None)
 

@@ -11,6 +11,7 @@ import sys
 from models import runtime, store
 from models.columns import Columns
 from models.manifest import Manifest
+from monitoring.lines import HOLDS_FIELDS
 from switchyard.errors import SwitchyardError
 
 __all__ = ["Shelf"]
@@ -64,14 +65,14 @@ class Shelf:
             if not self.loaded:
                 _keep_imports(manifest)
             model = runtime.load(store.path(name, version), manifest, threads=self._threads)
-            sample = store.reference(name, version).head(WARM_UP_ROWS)
+            sample = store.reference(name, version, WARM_UP_ROWS)
             model.warm_up(Columns.from_frame(manifest.fields, sample))
         except SwitchyardError as error:
             self.failed[tag] = error.message
             logger.error("%s is not served: %s", tag, error.message)
         except Exception as error:
             self.failed[tag] = f"{type(error).__name__}: {error}"
-            logger.exception("%s is not served", tag)
+            logger.exception("%s is not served", tag, extra={HOLDS_FIELDS: True})
         else:
             self.failed.pop(tag, None)
             self.loaded[tag] = model

@@ -14,8 +14,10 @@ from models import lock, store
 from models.manifest import Manifest
 from models.registry import Tag, find
 from models.schema import Schema, union
+from services.drift_plan import check_drift
 from switchyard.errors import PlanError
 from switchyard.plan import Endpoint, Framework, Plan
+from switchyard.plan_problems import hint
 from switchyard.state import State
 
 __all__ = ["EndpointSpec", "VariantSpec", "bind", "frameworks", "references", "resolve"]
@@ -77,12 +79,17 @@ def resolve(plan: Plan, state: State) -> dict[str, EndpointSpec]:
         PlanError: The variants of an endpoint do not fit together.
     """
     known = lock.aliases(state)
-    return {
+    specs = {
         name: bind(
             name, settings, {v: find(bound.model, known) for v, bound in settings.variants.items()}
         )
         for name, settings in plan.endpoints.items()
     }
+    for name, spec in specs.items():
+        for key, fields in (("redact", spec.settings.redact), ("drop", spec.settings.drop)):
+            _check_hidden(name, key, fields, spec.schema)
+        check_drift(name, spec.settings.drift, spec.schema)
+    return specs
 
 
 def bind(name: str, settings: Endpoint, tags: Mapping[str, Tag]) -> EndpointSpec:
@@ -134,6 +141,19 @@ def _check_key_field(endpoint: str, name: str | None, schema: Schema) -> None:
         f"The key_field of endpoint {endpoint!r} is {name!r}, which {what}; a sticky key can be "
         f"read from {choice}."
     )
+
+
+def _check_hidden(endpoint: str, key: str, fields: Iterable[str], schema: Schema) -> None:
+    """Raises PlanError unless what is not to be stored are fields: a misspelt one would be."""
+    for name in fields:
+        if name in schema.names:
+            continue
+        from monitoring.rows import FIRST, LAST  # where all is well, a host needs no pyarrow here
+
+        what = f"is no field of it; {hint(name, schema.names, 'its fields are')}"
+        if name in FIRST or name in LAST:
+            what = "is a column of the log itself; only fields of the endpoint can be left out"
+        raise PlanError(f"The {key} list of endpoint {endpoint!r} names {name!r}, which {what}.")
 
 
 def frameworks(specs: Iterable[EndpointSpec]) -> tuple[Framework, ...]:

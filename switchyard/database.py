@@ -20,8 +20,11 @@ __all__ = [
     "canaries",
     "candidates",
     "connect",
+    "drift_counts",
+    "drift_reports",
     "experiments",
     "leases",
+    "log_changes",
     "reason",
     "revisions",
     "tallies",
@@ -158,6 +161,19 @@ tallies: Final = sa.Table(
     sa.Column("updated", sa.String, nullable=False),
 )
 
+drift_counts: Final = sa.Table(
+    "drift_counts",
+    metadata,
+    sa.Column("worker", sa.String, primary_key=True),
+    sa.Column("endpoint", sa.String, primary_key=True),
+    sa.Column("slice", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("variant", sa.String, primary_key=True),
+    sa.Column("model", sa.String, primary_key=True),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("counts", sa.JSON, nullable=False),
+    sa.Column("updated", sa.String, nullable=False),
+)
+
 experiments: Final = sa.Table(
     "experiments",
     metadata,
@@ -176,12 +192,33 @@ experiments: Final = sa.Table(
     sa.Column("turn", sa.Integer, nullable=False),
 )
 
+drift_reports: Final = sa.Table(
+    "drift_reports",
+    metadata,
+    sa.Column("endpoint", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("until", sa.String, nullable=False),
+    sa.Column("variant", sa.String),
+    sa.Column("verdict", sa.JSON, nullable=False),
+)
+
 leases: Final = sa.Table(
     "leases",
     metadata,
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("holder", sa.String, nullable=False),
     sa.Column("expires", sa.String, nullable=False),
+)
+
+log_changes: Final = sa.Table(
+    "log_changes",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("who", sa.String, nullable=False),
+    sa.Column("created", sa.String, nullable=False),
 )
 
 

@@ -115,7 +115,8 @@ class Endpoint(Section):
         metrics: What variants are compared by.
         canary: How a new version takes over step by step.
         drift: How its traffic is compared with the reference of its models.
-        redact: Fields whose values are not stored: their columns of the log are null.
+        redact: Fields whose values are not stored: their columns of the log are null. One that is
+            the `key_field` is stored as it comes, beside the key's hash, unless it stands here.
         drop: Fields that have no column in the log.
     """
 
@@ -170,6 +171,14 @@ class Endpoint(Section):
         return traffic.model_copy(
             update={"split": {name: split.get(name, 0.0) for name in variants}}
         )
+
+    @field_validator("drop")
+    @classmethod
+    def _not_redacted(cls, drop: list[str], info: ValidationInfo) -> list[str]:
+        for place, name in enumerate(drop):
+            if name in info.data.get("redact", ()):
+                raise wrong(f"is {name!r}, which 'redact' names already; take it out there", place)
+        return drop
 
     @model_validator(mode="after")
     def _names_known(self) -> Endpoint:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import Field as Setting
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
 from switchyard.formats import Duration
+from switchyard.plan_problems import wrong
 from switchyard.section import Section
 
-__all__ = ["METHODS", "Drift", "DriftField", "LogSettings", "Logging", "Method"]
+__all__ = ["METHODS", "Drift", "DriftField", "Level", "LogSettings", "Logging", "Method"]
 
 Method = Literal["ks", "psi", "wasserstein", "js", "chi2"]
 """Kolmogorov-Smirnov, population stability index, Wasserstein, Jensen-Shannon, chi-square."""
+
+Level = Literal["debug", "info", "warning", "error"]
+"""Levels of the log."""
 
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -39,7 +45,8 @@ class Drift(Section):
         window: Seconds of traffic that are judged.
         every: Seconds between two scheduled reports.
         live_window: Seconds that the live scores look back.
-        level: Stated rate of false alarms of a whole report.
+        level: Stated rate of false alarms of each part of a report: the data, the predictions, the
+            performance.
         control: How that rate is kept over many fields: `bh` (Benjamini-Hochberg), or `share`:
             alarm when at least that share of the fields has drifted.
         share: That share.
@@ -65,11 +72,11 @@ class LogSettings(Section):
     Attributes:
         roll_seconds: Age at which a segment becomes a Parquet file.
         roll_mb: Size at which it does, in units of 1,048,576 bytes.
-        keep_days: Age at which days of the log are deleted; left out, never.
+        keep_days: How long a day of the log is kept after its end; left out, for ever.
         keep_gb: Size from which on the oldest files are deleted, in units of 1,073,741,824 bytes;
             left out, none.
-        store: URL of a folder (`s3://bucket/folder`, or of another fsspec store) that Parquet files
-            are moved to; left out, they stay on the local disk.
+        store: URL of a folder (`s3://bucket/folder`, `file:///folder`, or of another fsspec store)
+            that Parquet files are moved to; left out, they stay on the local disk.
     """
 
     roll_seconds: PositiveFloat = 120
@@ -77,6 +84,30 @@ class LogSettings(Section):
     keep_days: PositiveFloat | None = None
     keep_gb: PositiveFloat | None = None
     store: str | None = None
+
+    @field_validator("store")
+    @classmethod
+    def _is_folder(cls, store: str | None) -> str | None:
+        if store is None:
+            return None
+        # Whoever writes a password here must not find it in a log.
+        shown = re.sub("//[^/]*@", "//***@", store.partition("?")[0])
+        try:
+            parts = urlsplit(store)
+        except ValueError:  # a bracket that is never closed
+            parts = urlsplit("")
+        if not parts.scheme or not (parts.netloc or parts.path.strip("/")):
+            raise wrong(f"is {shown!r}, but must be a URL like 's3://bucket/folder'")
+        if parts.scheme == "s3" and not parts.netloc:
+            raise wrong(f"is {shown!r}, which names no bucket; write 's3://bucket/folder'")
+        if parts.scheme == "file" and parts.netloc:
+            raise wrong(f"is {shown!r}, but a local folder is written 'file:///folder'")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise wrong(
+                f"is {shown!r} with more than a bucket and a folder; credentials and the server's "
+                "address come from the environment, for S3 from the variables of AWS"
+            )
+        return store.rstrip("/")
 
 
 class Logging(Section):
@@ -89,6 +120,6 @@ class Logging(Section):
         fields: Whether lines hold the values of fields; never unless this is true.
     """
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Level = "info"
     access: Annotated[NonNegativeFloat, Setting(le=1)] | None = None
     fields: bool = False

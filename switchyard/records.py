@@ -13,7 +13,10 @@ __all__ = [
     "ApiKey",
     "Canary",
     "Candidate",
+    "DriftCount",
+    "DriftReport",
     "Experiment",
+    "LogChange",
     "Observed",
     "Revision",
     "Tally",
@@ -153,7 +156,7 @@ class Canary:
         status: `loading`, `running`, `promoting`, or how it ended: `promoted`, `failed`, `aborted`.
         running: The endpoint while it goes on, then None.
         step: Index of the step that is in force.
-        since: When it came into force, UTC in ISO 8601.
+        since: When it came into force, or the canary to its end, UTC in ISO 8601.
         base: Number of the revision that was in force before.
         evidence: What its guards have found, as `services.traffic.ledger` writes it.
         verdict: In a sentence, why it is where it is.
@@ -223,6 +226,70 @@ class Experiment:
     updated: str = ""
     ended: str | None = None
     turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DriftCount:
+    """What one router worker has counted in one slice of time, so far (see `monitoring.live`).
+
+    Attributes:
+        worker: Id of the worker.
+        endpoint: Name of the endpoint.
+        slice: Start of the slice, Unix time in whole seconds.
+        variant: Whose predictions were counted; empty where the fields of requests were.
+        model: `name:version` whose bins they were counted in.
+        rows: Rows counted.
+        counts: Rows by bin, by the name of what was counted; of a busy endpoint a sample is
+            counted, and these are all the rows that it stands for.
+        updated: When it was last added to, by the worker's clock, UTC in ISO 8601.
+    """
+
+    worker: str
+    endpoint: str
+    slice: int
+    variant: str
+    model: str
+    rows: int
+    counts: dict[str, list[int]]
+    updated: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """What a drift report has said.
+
+    Attributes:
+        endpoint: Name of the endpoint.
+        number: Counts up by endpoint.
+        created: When, UTC in ISO 8601.
+        status: `drift`, `steady` or `unknown`.
+        until: End of its window, UTC in ISO 8601.
+        variant: The only variant that it is about; None for all.
+        verdict: All of it, as `monitoring.drift.verdict.Verdict` writes it in JSON.
+    """
+
+    endpoint: str
+    number: int
+    created: str
+    status: str
+    until: str
+    variant: str | None
+    verdict: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LogChange:
+    """Settings of the log that are in force over the plan's.
+
+    Attributes:
+        settings: Those that were changed, by their names in `switchyard.plan_monitoring.Logging`.
+        who: Who changed them last.
+        created: When, UTC in ISO 8601.
+    """
+
+    settings: dict[str, Any]
+    who: str
+    created: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from e2e.server import ROOT, Server
 from mlflow_server import serving
 from postgresql import Postgresql
 from postgresql import serving as serving_postgresql
+from s3_server import S3Server
 
 gc.set_threshold(50_000)  # a test process imports every framework; to walk through them takes long
 
@@ -87,6 +88,15 @@ def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server with an empty registry."""
     with serving(tmp_path_factory.mktemp("mlflow")) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A real S3-compatible server with an empty bucket."""
+    server = S3Server()
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

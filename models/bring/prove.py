@@ -13,17 +13,19 @@ from models.bring.answers import labels
 from models.bring.describe import Options, describe
 from models.bring.source import Source
 from models.columns import Columns
+from models.drift.profile import profile
 from models.manifest import Manifest
 from models.outputs import Label
+from models.reference import REFERENCE_ROWS, in_time_order, spread
 from switchyard.errors import InvalidInput, ModelRefused
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["REFERENCE_ROWS", "Proven", "prove", "split"]
+__all__ = ["Proven", "prove", "split"]
 
-REFERENCE_ROWS: Final = 5_000
-"""Most rows of the sample that are kept with the model."""
+LARGE_ROWS: Final = 5_000
+"""Most rows of a sample with tensors or text that are taken: they have no profile to be found."""
 
 BATCH_ROWS: Final = 512
 """Rows of one prediction, so that a sample of images does not fill the memory."""
@@ -92,7 +94,9 @@ def prove(
     except ModelRefused as error:
         raise ModelRefused(_by_owner(error.message, source)) from error
     draft = draft.model_copy(update={"files": files.digests(folder)})
-    chosen = np.arange(min(REFERENCE_ROWS, len(rows))) * len(rows) // min(REFERENCE_ROWS, len(rows))
+    chosen, contiguous = in_time_order(rows, draft.fields)
+    if any(field.type in ("tensor", "text") for field in draft.fields):
+        chosen = chosen[spread(len(chosen), LARGE_ROWS)]
     sample = rows[list(draft.fields.names)].iloc[chosen].reset_index(drop=True)
     loaded = runtime.load(folder, draft)
     columns = Columns.from_frame(draft.fields, sample)
@@ -107,8 +111,15 @@ def prove(
     if truth is not None:
         reference["target"] = _target(truth.iloc[chosen].reset_index(drop=True), draft)
         metrics = _metrics(reference, draft)
-    manifest = draft.model_copy(update={"metrics": draft.metrics | metrics})
-    return Proven(source, folder, manifest, reference)
+    found = profile(reference, draft, contiguous=contiguous)
+    manifest = draft.model_copy(
+        update={
+            "metrics": draft.metrics | metrics,
+            "drift_null": found.model_dump(mode="json"),
+        }
+    )
+    kept = reference.iloc[spread(len(reference), REFERENCE_ROWS)].reset_index(drop=True)
+    return Proven(source, folder, manifest, kept)
 
 
 def _by_owner(sentence: str, source: Source) -> str:

@@ -32,6 +32,7 @@ import numpy as np
 from models import files, memory, runtime, store
 from models.columns import Columns
 from models.manifest import Manifest
+from models.reference import spread
 from switchyard.errors import ModelRefused, SwitchyardError
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ __all__ = ["BATCH_ROWS", "TOLERANCE", "check", "difference"]
 
 Array = np.ndarray[Any, Any]
 Say = Callable[..., None]
+
+MOST_ROWS: Final = 5_000
+"""Most reference rows that are answered, spread over all."""
 
 BATCH_ROWS: Final = 64
 """Rows of one prediction: a usual batch of a host under load."""
@@ -127,7 +131,8 @@ def _rows(name: str, version: str, manifest: Manifest) -> tuple[pd.DataFrame, Co
 
     tag = f"{name}:{version}"
     try:
-        frame = store.reference(name, version)
+        whole = store.reference(name, version)
+        frame = whole.iloc[spread(len(whole), MOST_ROWS)]
         stored = _stored(frame, manifest)
         columns = Columns.from_frame(manifest.fields, frame)
     except (*_MISFITS, ArrowException) as error:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from services.admin.api import Route
 from services.admin.canary import CanaryRoutes
+from services.admin.drift import DriftRoutes
 from services.admin.endpoints import EndpointRoutes
 from services.admin.experiment import ExperimentRoutes
+from services.admin.logging import LoggingRoutes
 from services.admin.models import ModelRoutes
 from services.admin.shadow import ShadowRoutes
 from services.topology import EndpointSpec
@@ -35,4 +37,6 @@ def all_routes(
         *CanaryRoutes(plan, state).routes,
         *ExperimentRoutes(plan, state).routes,
         *ShadowRoutes(plan, folder).routes,
+        *DriftRoutes(plan, state).routes,
+        *LoggingRoutes(plan, state).routes,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from switchyard.errors import (
     UnsupportedMediaType,
 )
 from switchyard.state import Revision
+
+if TYPE_CHECKING:
+    from services.dataplane.observer import Trail
 
 __all__ = ["ARROW", "JSON", "NPY", "Endpoint"]
 
@@ -140,6 +143,7 @@ class Endpoint:
         is_admin: bool,
         received: float,
         started: float,
+        trail: Trail | None = None,
     ) -> Answer:
         """Answers one request.
 
@@ -150,13 +154,18 @@ class Endpoint:
             is_admin: Whether the caller may ask for what needs the admin scope.
             received: Unix seconds of arrival.
             started: `time.perf_counter()` of arrival.
+            trail: Where it is said who answers, if the request is told of.
 
         Raises:
             SwitchyardError: The request is refused, or could not be answered.
         """
         self.active += 1
+        if trail is not None:
+            trail.endpoint = self.spec
         try:
             work = self._begin(kind, request, request_id, is_admin, received, started)
+            if trail is not None:
+                trail.follow(work)
             if work.columns.rows == 0:  # only with on_error: row, where every row may be bad
                 return self._nothing_good(work)
             seconds = self._timeout

@@ -13,12 +13,14 @@ from math import inf
 import orjson
 
 from monitoring.feedback_log import FeedbackLog
+from monitoring.lines import HOLDS_FIELDS
 from monitoring.reports import parse
 from services.admin.auth import Gate
 from services.dataplane import lean
 from services.dataplane.answer import Answer
 from services.dataplane.endpoint import ARROW, JSON, NPY, Endpoint
 from services.dataplane.lean import Receive, Scope, Send, read_body, respond, respond_error
+from services.dataplane.observer import Observer
 from services.wire import json
 from services.wire.request import Request
 from switchyard.errors import InvalidInput, NotFound, SwitchyardError, UnsupportedMediaType
@@ -50,6 +52,7 @@ class Front:
         default: The endpoint of requests that name none.
         gate: Who may do what.
         feedback_log: Where feedback goes.
+        observer: Tells of requests.
     """
 
     def __init__(
@@ -58,11 +61,13 @@ class Front:
         default: str | None,
         gate: Gate,
         feedback_log: FeedbackLog,
+        observer: Observer,
     ) -> None:
         self.endpoints = endpoints
         self._default = default
         self._gate = gate
         self._feedback_log = feedback_log
+        self._observer = observer
         self._max_body = max(endpoint.max_body for endpoint in endpoints.values())
         self._ids = itertools.count()
         self._id_prefix = secrets.token_hex(6)
@@ -70,9 +75,11 @@ class Front:
     async def predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI handler of `POST /predict`."""
         received, started = time.time(), time.perf_counter()
-        request_id = None
+        request_id = trail = None
         try:
             headers = dict(scope["headers"])
+            if self._observer.active:
+                trail = self._observer.begin("/predict", headers, received, started)
             request_id = self.request_id(headers)
             if b"authorization" in headers:
                 await self._gate.learn(headers)
@@ -83,12 +90,17 @@ class Front:
             endpoint = self.route(request, headers, len(body))
             answer = await endpoint.answer(
                 kind, request, request_id, is_admin="admin" in scopes, received=received,
-                started=started,
+                started=started, trail=trail,
             )  # fmt: skip
             content, reply = render(answer, headers)
             await respond(send, 200, content, reply)
         except Exception as error:
             await fail(send, error, request_id)
+            if trail is not None:
+                self._observer.failed(trail, error, request_id)
+        else:
+            if trail is not None:
+                self._observer.answered(trail, 200, request_id)
 
     def route(self, request: Request, headers: Headers, size: int) -> Endpoint:
         """Completes a request by its headers and returns the endpoint that it is for.
@@ -136,9 +148,12 @@ class Front:
 
     async def feedback(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI handler of `POST /feedback`."""
-        request_id = None
+        received, started = time.time(), time.perf_counter()
+        request_id = trail = None
         try:
             headers = dict(scope["headers"])
+            if self._observer.active:
+                trail = self._observer.begin("/feedback", headers, received, started)
             request_id = self.request_id(headers)
             await self._gate.learn(headers)
             self._gate.require(headers, "feedback")
@@ -150,6 +165,12 @@ class Front:
             await respond(send, 202, [lean.JSON, (b"x-request-id", request_id.encode())], reply)
         except Exception as error:
             await fail(send, error, request_id)
+            if trail is not None:
+                self._observer.failed(trail, error, request_id)
+        else:
+            if trail is not None:
+                trail.rows = accepted
+                self._observer.answered(trail, 202, request_id)
 
     def accept_feedback(self, body: bytes, headers: Headers) -> int:
         """Logs feedback and returns the number of items.
@@ -172,7 +193,7 @@ async def fail(send: Send, error: Exception, request_id: str | None) -> None:
     elif isinstance(error, ConnectionError):
         logger.debug("a client went away before its request was whole")
     else:
-        logger.error("request %s failed", request_id, exc_info=error)
+        logger.error("request %s failed", request_id, exc_info=error, extra={HOLDS_FIELDS: True})
         await respond_error(send, SwitchyardError(FAILED), request_id)
 
 

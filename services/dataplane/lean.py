@@ -1,19 +1,25 @@
 """The lean ASGI layer in front of BentoML's application.
 
 `LeanService` is handed to `@bentoml.service(service_class=...)`. Routes that the service's class
-names in `lean_routes` go straight to their handler; everything else (documentation, metrics, admin)
-reaches BentoML's own application unchanged.
+answers go straight to their handler, and metrics are told here; everything else (documentation,
+schema) reaches BentoML's own application unchanged.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
 from _bentoml_sdk.service import Service
+from bentoml._internal.context import server_context
 
+from monitoring.logs import flush, take_over
+from monitoring.scrape import CONTENT_TYPE, Scraper
+from services.dataplane.bentoml_metrics import BentoMLMetrics
 from switchyard.errors import SwitchyardError, TooLarge
 
 __all__ = ["Handler", "LeanApp", "LeanService", "read_body", "respond", "respond_error"]
@@ -25,6 +31,7 @@ Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
+PROMETHEUS = (b"content-type", CONTENT_TYPE.encode())
 
 
 class Routed(Protocol):
@@ -38,6 +45,9 @@ class Routed(Protocol):
 
     def lean_route(self, scope: Scope) -> Handler | None:
         """Returns the handler of a request, or None to leave it to BentoML."""
+
+    def route_name(self, path: str) -> str:
+        """Returns what metrics call the route of a path that it answers: one of a few names."""
 
 
 class LeanService(Service[Any]):
@@ -58,16 +68,8 @@ class LeanService(Service[Any]):
         looks whether anybody listens: it formats a line for each request, whatever the level.
         """
         logging.getLogger("uvicorn.access").propagate = False
-        _show_log()
+        take_over(service=self.name, worker=server_context.worker_index)
         return LeanApp(self, super().to_asgi(is_main))
-
-
-def _show_log() -> None:
-    """Sends what Switchyard logs to where BentoML's own log goes."""
-    ours = logging.getLogger("switchyard")
-    ours.handlers = logging.getLogger("bentoml").handlers
-    ours.setLevel(logging.INFO)
-    ours.propagate = False
 
 
 class LeanApp:
@@ -81,6 +83,9 @@ class LeanApp:
     def __init__(self, service: LeanService, app: Handler) -> None:
         self.service = service
         self.app = app
+        self.metrics = BentoMLMetrics(app)
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._scraper = None if folder is None else Scraper(Path(folder))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one ASGI connection."""
@@ -90,7 +95,27 @@ class LeanApp:
             handler = instance.lean_route(scope)
             if instance.leaving:
                 send = _closing(send)
-        await (handler or self.app)(scope, receive, send)
+        if handler is not None and instance is not None:
+            await self.metrics.count(
+                instance.route_name(scope["path"]), handler, scope, receive, send
+            )
+            return
+        if self._scraper is not None and self._is_scrape(scope):
+            await respond(send, 200, [PROMETHEUS], self._scraper.text())
+            return
+        await self.app(scope, receive, send)
+        if scope["type"] == "lifespan":  # which lasts until the service has stopped
+            self.metrics.fold()
+            flush()  # uvicorn ends the process by a signal, which lets nothing else run
+
+    def _is_scrape(self, scope: Scope) -> bool:
+        """Tells whether metrics are asked for; BentoML would take many times as long to tell."""
+        return (
+            scope["type"] == "http"
+            and scope["path"] == "/metrics"
+            and scope["method"] in ("GET", "HEAD")
+            and self.metrics.kept
+        )
 
 
 def _closing(send: Send) -> Send:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from monitoring.traces import Traces
 from services.dataplane.backlog import Backlog
 from services.dataplane.hop import HopClient, HopClosed, HopReply
 from services.wire import oip
@@ -54,6 +55,7 @@ class HostLink:
         client: Connections to it.
         local: Whether this serve started the host itself.
         backlog: Of the machine that the host shares with others; left out, it has one to itself.
+        traces: The spans of this process, if there are any.
 
     Attributes:
         status: Last answer to a probe: `device`, `models` (loaded tags to null or what failed).
@@ -63,12 +65,19 @@ class HostLink:
     """
 
     def __init__(
-        self, framework: str, client: HopClient, *, local: bool, backlog: Backlog | None = None
+        self,
+        framework: str,
+        client: HopClient,
+        *,
+        local: bool,
+        backlog: Backlog | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self.framework = framework
         self.client = client
         self.local = local
         self.backlog = backlog or Backlog()
+        self.traces = traces
         self.status: dict[str, Any] = {}
         self.up = False
         self.down_since: float | None = None
@@ -105,7 +114,7 @@ class HostLink:
         return True
 
     async def infer(
-        self, path: str, header_length: int, body: bytes, timeout: float
+        self, path: str, header_length: int, body: bytes, timeout: float, more: str = ""
     ) -> tuple[Array, float]:
         """Runs one batch.
 
@@ -118,6 +127,7 @@ class HostLink:
             header_length: Length of the JSON header within the body.
             body: From `services.wire.oip.pack`.
             timeout: Seconds for the whole call.
+            more: Further lines of headers, each with its end.
 
         Returns:
             The model's output (rows, k), and the seconds it computed.
@@ -129,7 +139,7 @@ class HostLink:
         """
         if not self.up:
             raise self._away()
-        headers = f"inference-header-content-length: {header_length}\r\n"
+        headers = f"inference-header-content-length: {header_length}\r\n{more}"
         try:
             reply = await self._ask_again(path, body, headers, timeout)
         except HopClosed as error:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from models.columns import Columns
 from monitoring.log import LoggedRequest
 from services.dataplane.batcher import Part
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 __all__ = ["Flight", "Ticket", "logged"]
 
@@ -32,6 +35,7 @@ class Ticket(LoggedRequest):
         answered: Whether its predictions went out.
         flights: The batches that carry its rows.
         sent: Whether rows of it have gone to a host.
+        span: The span of the request, if it is traced.
     """
 
     started: float
@@ -39,6 +43,7 @@ class Ticket(LoggedRequest):
     answered: bool = False
     flights: tuple[Flight, ...] = ()
     sent: bool = False
+    span: Span | None = None
 
     def conclude(self, answered: bool) -> None:
         """Says how it ended; a batch is logged when the last of its requests has."""

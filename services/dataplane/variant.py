@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from models.columns import Columns, Projection
-from monitoring.log import LoggedBatch, LoggedRequest, PredictionLog
+from monitoring.log import LoggedBatch, LoggedRequest
 from monitoring.metrics import Metrics
 from services.dataplane.batcher import Batcher, Part
 from services.dataplane.breaker import Circuit
@@ -23,7 +24,7 @@ from services.wire import oip
 from services.wire.answer import Scores
 from switchyard.errors import CircuitOpen, DeadlineExceeded, ModelFailed, NotReady, Overloaded
 
-__all__ = ["Variant"]
+__all__ = ["BatchLog", "Variant"]
 
 MAX_BATCH_ROWS = 256
 SHADOW_SECONDS = 10.0
@@ -33,7 +34,16 @@ GATHER_SECONDS = 0.02
 LEAST_PATIENCE = 0.5
 """Share of the plan's time limit after which a time-out is held against a variant."""
 
+_UNTRACED: Final = nullcontext("")
+
 Array = np.ndarray[Any, Any]
+
+
+class BatchLog(Protocol):
+    """Where batches go once their requests are answered."""
+
+    def append(self, batch: LoggedBatch) -> None:
+        """Takes a batch; never waits or raises."""
 
 
 class Variant:
@@ -51,7 +61,7 @@ class Variant:
         spec: The variant and its model version.
         link: The host that runs it.
         slots: Batches that the host runs at the same time.
-        log: The prediction log.
+        log: Where answered batches go.
         metrics: The metrics of this process.
     """
 
@@ -61,7 +71,7 @@ class Variant:
         spec: VariantSpec,
         link: HostLink,
         slots: int,
-        log: PredictionLog,
+        log: BatchLog,
         metrics: Metrics,
     ) -> None:
         self.endpoint = endpoint.name
@@ -210,7 +220,7 @@ class Variant:
     async def _send(self, parts: list[Part[Columns]]) -> Sequence[Scores]:
         for part in parts:
             part.tag.sent = True
-        columns, scores = await self._run(parts)
+        columns, scores = await self._run(parts, "primary")
         Flight(columns, scores.output, parts, partial(self._write, "primary", "ok"))
         return _split(scores, parts)
 
@@ -218,7 +228,7 @@ class Variant:
         if self._busy:  # by now
             raise Overloaded("Requests come before shadows; send fewer at a time.")
         try:
-            columns, scores = await self._run(parts)
+            columns, scores = await self._run(parts, "shadow")
         except ModelFailed:
             if len(parts) == 1 and parts[0].rows == 1:  # else each row is tried alone
                 self._write("shadow", "error", parts[0].columns, None, [logged(parts[0])])
@@ -229,17 +239,42 @@ class Variant:
         self._write("shadow", "ok", columns, scores.output, [logged(part) for part in parts])
         return _split(scores, parts)
 
-    async def _run(self, parts: list[Part[Columns]]) -> tuple[Columns, Scores]:
+    async def _run(self, parts: list[Part[Columns]], role: str) -> tuple[Columns, Scores]:
         """Sends one batch to the host and interprets its output."""
         now = asyncio.get_running_loop().time()
         columns = Columns.concat([part.columns for part in parts])
         length, body = oip.pack(self._project(columns))
         timeout = max(part.deadline for part in parts) - now
-        output, computed = await self.link.infer(self._path, length, body, timeout)
-        scores = Scores.from_output(output, self._classes)
         waited = [now - part.queued_at for part in parts]
+        with self._traced(parts, waited, role, columns.rows) as context:
+            output, computed = await self.link.infer(self._path, length, body, timeout, context)
+        scores = Scores.from_output(output, self._classes)
         self.metrics.batch(columns.rows, waited, computed, scores.confidence, scores.best)
         return columns, scores
+
+    def _traced(
+        self, parts: list[Part[Columns]], waited: list[float], role: str, rows: int
+    ) -> AbstractContextManager[str]:
+        """Returns spans of a batch, which yield headers, if one of its requests is traced."""
+        traces = self.link.traces
+        if traces is None:
+            return _UNTRACED
+        spans = [
+            (part.tag.span, seconds)
+            for part, seconds in zip(parts, waited, strict=True)
+            if part.tag.span is not None
+        ]
+        if not spans:
+            return _UNTRACED
+        about: dict[str, str | int] = {
+            "switchyard.endpoint": self.endpoint,
+            "switchyard.variant": self.spec.name,
+            "switchyard.model": self.tag,
+            "switchyard.role": role,
+            "switchyard.rows": rows,
+            "switchyard.requests": len(parts),
+        }
+        return traces.hop(spans, about)
 
     def _write(
         self,

@@ -182,7 +182,8 @@ def _promote(canary: Canary, plan: Plan, state: State) -> None:
 
 def _end(canary: Canary, section: Endpoint, state: State, status: str, says: str) -> None:
     """Records the end; the traffic from before is in force again."""
-    ended = replace(canary, status=status, running=None, verdict=says)
+    now = iso(utc_now())
+    ended = replace(canary, status=status, running=None, since=now, verdict=says)
     reason = f"canary {canary.tag} {status}: {says}"
     state.move_canary(ended, given_back(canary, section, state, WHO, reason))
     logger.info("endpoint %s: %s", canary.endpoint, reason)

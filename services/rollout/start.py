@@ -114,7 +114,8 @@ def abort(endpoint: str, *, plan: Plan, state: State, who: str, why: str) -> Can
                 f"The canary of endpoint {endpoint!r} has passed its last step and is being "
                 f"promoted; once it is, take it back by: switchyard rollback {endpoint}"
             )
-        ended = replace(canary, status="aborted", running=None, verdict=says)
+        now = iso(utc_now())
+        ended = replace(canary, status="aborted", running=None, since=now, verdict=says)
         try:
             return state.move_canary(ended, given_back(canary, section, state, who, says))
         except Conflict:

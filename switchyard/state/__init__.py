@@ -20,6 +20,8 @@ from switchyard.records import (
     ApiKey,
     Canary,
     Candidate,
+    DriftCount,
+    DriftReport,
     Experiment,
     Observed,
     Revision,
@@ -30,10 +32,13 @@ from switchyard.records import (
 )
 from switchyard.state.aliases import ANY, Aliases
 from switchyard.state.canaries import Canaries
+from switchyard.state.drift import DriftReports
+from switchyard.state.drift_counts import DriftCounts
 from switchyard.state.experiments import Experiments
 from switchyard.state.fleet import Fleet
 from switchyard.state.keys import Keys
 from switchyard.state.leases import Leases
+from switchyard.state.logs import LogChanges
 from switchyard.state.revisions import Revisions
 from switchyard.state.tallies import Tallies
 
@@ -44,6 +49,8 @@ __all__ = [
     "ApiKey",
     "Canary",
     "Candidate",
+    "DriftCount",
+    "DriftReport",
     "Experiment",
     "Observed",
     "Revision",
@@ -55,7 +62,19 @@ __all__ = [
 ]
 
 
-class State(Aliases, Revisions, Canaries, Experiments, Fleet, Keys, Leases, Tallies):
+class State(
+    Aliases,
+    Revisions,
+    Canaries,
+    Experiments,
+    DriftCounts,
+    DriftReports,
+    Fleet,
+    Keys,
+    Leases,
+    LogChanges,
+    Tallies,
+):
     """The state database. `State.open` makes one; threads may share it."""
 
     @classmethod

@@ -9,8 +9,9 @@ import httpx
 import numpy as np
 import pytest
 from e2e.calls import digits, flight, flights
-from e2e.server import ROOT, Server
+from e2e.server import ROOT, Server, wait_until
 from e2e.test_predict import BAD
+from prometheus_client.parser import text_string_to_metric_families
 
 VALID: list[dict[str, Any]] = [
     {"inputs": [flight()], "variant": "torch"},
@@ -34,8 +35,6 @@ def plain(make_server: Callable[..., Server]) -> Server:
 
 @pytest.fixture(scope="module")
 def both(server: Server, plain: Server) -> tuple[str, str]:
-    from e2e.server import wait_until
-
     def answers() -> bool:
         try:
             body = {"inputs": [flight()], "variant": "tensorflow"}
@@ -82,3 +81,38 @@ def test_feedback_is_taken_by_both(both: tuple[str, str]) -> None:
     for body in ({"request_id": "r", "actual": 1}, [{"request_id": "r", "reward": 1.0}]):
         lean, plain = (httpx.post(f"{url}/feedback", json=body) for url in both)
         assert (lean.status_code, lean.json()) == (plain.status_code, plain.json())
+
+
+def test_both_count_the_same_request_in_the_same_series_of_bentoml(both: tuple[str, str]) -> None:
+    """A dashboard that was made for BentoML reads the names and labels of its own middleware."""
+    for url in both:
+        assert httpx.post(f"{url}/predict", json=VALID[0]).status_code == 200
+        assert httpx.post(f"{url}/predict", json={"inputs": 1}).status_code == 400
+        assert httpx.get(f"{url}/livez").status_code == 200
+    plain = _series(both[1])
+    wait_until(lambda: not plain - _series(both[0]), "the lean way has folded", 10)
+    assert _series(both[0]) == plain
+    names = {name for name, _ in plain}
+    for name in ("request_total", "request_duration_seconds_bucket", "request_in_progress"):
+        assert f"bentoml_service_{name}" in names
+    assert "bentoml_service_last_request_timestamp_seconds" in names
+
+
+def _series(url: str) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+    """BentoML's series of routes that both answer; the service is named after another file."""
+    return {
+        (
+            sample.name,
+            tuple(
+                (name, value)
+                for name, value in sorted(sample.labels.items())
+                if name not in ("pid", "service_name")
+            ),
+        )
+        for family in text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+        for sample in family.samples
+        if sample.name.startswith(("bentoml_service_request_", "bentoml_service_last_request_"))
+        if sample.labels.get("endpoint", "/predict") in ("/predict", "/livez")
+        and sample.labels.get("http_response_code", "200") in ("200", "400")
+        and sample.labels["runner_name"] == "Router"
+    }

@@ -13,6 +13,8 @@ from bentoml._internal.models import ModelStore
 
 from models import runtime, store, training
 from models.columns import Columns
+from models.drift import profile
+from models.manifest import MANIFEST_FILE
 from switchyard import settings
 from switchyard.state import State
 
@@ -104,7 +106,6 @@ def test_the_manifest_tells_what_the_version_is(run, name):
     assert len(manifest.training_data) == hashlib.sha256().digest_size * 2
     assert "numpy" in manifest.libraries
     assert len(manifest.libraries) >= 3
-    assert manifest.drift_null == {}
 
 
 @pytest.mark.parametrize("names", [FLIGHTS, DIGITS])
@@ -129,19 +130,36 @@ def test_a_loaded_version_repeats_its_reference(run, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_reference_holds_training_rows_in_order_with_their_truth(run, name):
+def test_the_manifest_profiles_the_reference_and_stays_small(run, name):
+    folder, manifest = stored(run, name)
+    found = profile.read(manifest)
+    assert found is not None
+    judged = [field.name for field in manifest.fields if field.type != "timestamp"]
+    assert list(found.fields) == judged
+    assert found.label == ("contiguous" if name in FLIGHTS else "iid")
+    assert found.rows == len(store.reference(name, run.outcomes[name].version))
+    assert found.truth is not None
+    assert found.predicted is not None
+    assert found.skill is not None
+    # A model is surer of rows that it was trained on; the hold-out of the digits is a quarter.
+    assert found.answers == (1.0 if name in FLIGHTS else pytest.approx(0.25, abs=0.01))
+    assert (folder / MANIFEST_FILE).stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_reference_holds_all_rows_in_order_with_their_truth(run, name):
     sample = store.reference(name, run.outcomes[name].version)
     assert not sample[["prediction", "target"]].isna().any(axis=None)
     if name in DIGITS:
-        assert len(sample) == 1347
+        assert len(sample) == 1797
         assert (sample["prediction"] == sample["target"]).mean() > 0.98
         return
     times = sample["scheduled_departure"]
-    assert len(sample) == training.REFERENCE_ROWS
+    assert len(sample) == 77_911
     assert times.is_monotonic_increasing
     assert times.iloc[0] < pd.Timestamp("2013-01-01 12:00")
-    assert pd.Timestamp("2013-03-17") < times.iloc[-1] < pd.Timestamp("2013-03-18")
-    assert sample["target"].mean() == pytest.approx(0.239, abs=0.02)
+    assert pd.Timestamp("2013-03-31") < times.iloc[-1] < pd.Timestamp("2013-04-01")
+    assert sample["target"].mean() == pytest.approx(0.236, abs=0.001)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
 
+import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from monitoring.gauges import JobGauge
+from monitoring.metrics import forget_dead
 
 PUBLISH = """
 import sys
@@ -45,3 +47,15 @@ def test_of_several_processes_the_last_one_counts(
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(tmp_path))
     assert value(registry, "torch") == 0.5
+
+
+def test_what_a_process_said_goes_with_it(
+    tmp_path: Path, python: Callable[..., Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    assert python(PUBLISH, "0.25", PROMETHEUS_MULTIPROC_DIR=str(tmp_path)).wait(60) == 0
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(tmp_path))
+    assert value(registry, "torch") == 0.25
+    forget_dead()
+    assert value(registry, "torch") is None

@@ -170,6 +170,7 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics, registry: Collect
         "requests_shed_total",
         "model_fallbacks_total",
         "circuit_open",
+        "host_up",
         "prediction_log_dropped_total",
     }
 
@@ -183,6 +184,7 @@ assert "prometheus_client" not in sys.modules
 metrics = Metrics()
 variant = metrics.variant("flights", "torch", "abc", (0, 1))
 metrics.active("flights", int(sys.argv[1]))
+metrics.host("torch", is_up=sys.argv[1] == "3")
 for _ in range(int(sys.argv[1])):
     variant.request(0.002, 2, "ok")
     variant.batch(2, [0.001], 0.003, np.array([0.6, 0.9]), np.array([0, 1]))
@@ -225,11 +227,13 @@ def test_bentoml_shows_the_sum_over_processes_and_forgets_dead_gauges(
         return name, tuple(sorted(labels.items()))
 
     active = key("model_active_requests", endpoint="flights")
-    assert scrape()[active] == 7
+    up = key("host_up", framework="torch")
+    got = scrape()
+    assert (got[active], got[up]) == (7, 0), "a host is up where every worker finds it so"
     workers[1].kill()
     workers[1].wait()
     got = scrape()
-    assert got[active] == 3
+    assert (got[active], got[up]) == (3, 1)
     assert got[key("model_predictions_total", **EVM, status="ok")] == 2 * (3 + 4 + 2)
     assert got[key("model_prediction_latency_seconds_count", **EV)] == 9
     assert got[key("model_prediction_latency_seconds_bucket", **EV, le="0.001")] == 0

@@ -3,53 +3,25 @@
 from __future__ import annotations
 
 import math
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
-import httpx
 import pytest
-from e2e.server import free_port, wait_until
+from e2e.server import free_port
+from prometheus import running
 
 from monitoring.promql import value
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("prometheus is not installed")
-    folder: Path = tmp_path_factory.mktemp("prometheus")
     port = free_port()
-    (folder / "prometheus.yml").write_text(
+    config = (
         "global: {scrape_interval: 1s}\n"
         "scrape_configs:\n"
         f"- {{job_name: itself, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n"
     )
-    command = [
-        program,
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: is_scraped(address), "Prometheus has scraped itself")
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def is_scraped(address: str) -> bool:
-    try:
-        reply = httpx.get(f"{address}/api/v1/query", params={"query": "up"}, timeout=2)
-    except httpx.TransportError:
-        return False
-    return reply.status_code == 200 and bool(reply.json()["data"]["result"])
+    with running(tmp_path_factory.mktemp("prometheus"), config, port) as prometheus:
+        yield prometheus.url
 
 
 @pytest.mark.parametrize(

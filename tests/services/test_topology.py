@@ -158,3 +158,31 @@ def test_an_endpoint_without_a_fit_field_has_no_key_field(register: Register, st
     plan = {"stable": "v", "variants": {"v": {"model": "one:production"}}, "key_field": "a"}
     with pytest.raises(PlanError, match="from no field of this endpoint"):
         topology.resolve(Plan.model_validate({"endpoints": {"e": plan}}), state)
+
+
+@pytest.mark.parametrize("key", ["redact", "drop"])
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        ("bb", "names 'bb', which is no field of it; perhaps 'b' is meant"),
+        ("prediction", "names 'prediction', which is a column of the log itself"),
+        ("key", "names 'key', which is a column of the log itself"),
+    ],
+)
+def test_only_fields_can_be_kept_out_of_the_log(
+    key: str, named: str, sentence: str, register: Register, state: State
+) -> None:
+    register("one", fields=[A, B])
+    plan = {"stable": "v", "variants": {"v": {"model": "one:production"}}, key: ["a", named]}
+    with pytest.raises(PlanError, match=sentence) as refusal:
+        topology.resolve(Plan.model_validate({"endpoints": {"e": plan}}), state)
+    assert refusal.value.message.startswith(f"The {key} list of endpoint 'e'")
+
+
+def test_a_field_with_the_name_of_a_column_of_the_log_can_be_kept_out(
+    register: Register, state: State
+) -> None:
+    register("one", fields=[A, {"name": "status", "type": "float"}])
+    plan = {"stable": "v", "variants": {"v": {"model": "one:production"}}, "drop": ["status"]}
+    specs = topology.resolve(Plan.model_validate({"endpoints": {"e": plan}}), state)
+    assert specs["e"].settings.drop == ["status"]

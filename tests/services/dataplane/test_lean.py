@@ -39,6 +39,9 @@ class Routes:
     def lean_route(self, scope: Scope) -> Handler | None:
         return hot if scope["path"] == "/hot" else None
 
+    def route_name(self, path: str) -> str:
+        return path
+
 
 def client_of(instance: Routes | None) -> httpx.AsyncClient:
     app = LeanApp(SimpleNamespace(instance=instance), bentomls)  # type: ignore[arg-type]

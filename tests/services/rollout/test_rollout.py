@@ -260,8 +260,10 @@ def is_running(begun: Canary, registry: Registry) -> bool:
 
 def test_it_fails_and_the_shares_are_back_to_the_interval(running, look, registry) -> None:
     before = registry.state.revisions("e")[0]
+    began = iso(utc_now())
     failed = look(FAILING)
     assert failed.status == "failed"
+    assert began < registry.state.taken_back()["e"] == failed.since
     assert "The guard 'errors' fails: 5 of 10 requests failed at the canary" in failed.verdict
     latest = registry.state.latest_revision("e")
     assert (latest.intervals, latest.shares) == (before.intervals, before.shares)

@@ -43,6 +43,21 @@ def test_one_that_has_ended_makes_room(state: State):
     assert state.canaries("digits") == []
 
 
+def test_the_last_that_failed_is_known_by_endpoint(state: State):
+    assert state.taken_back() == {}
+    ends = [
+        ("c1", "flights", "failed", "2026-01-02T00:00:00.000000+00:00"),
+        ("c2", "flights", "failed", "2026-01-03T00:00:00.000000+00:00"),
+        ("c3", "flights", "aborted", "2026-01-04T00:00:00.000000+00:00"),
+        ("c4", "digits", "promoted", "2026-01-05T00:00:00.000000+00:00"),
+    ]
+    for name, endpoint, status, since in ends:
+        begun = replace(CANARY, id=name, endpoint=endpoint, running=endpoint)
+        state.add_canary(begun)
+        state.move_canary(replace(begun, status=status, running=None, since=since))
+    assert state.taken_back() == {"flights": "2026-01-03T00:00:00.000000+00:00"}
+
+
 def test_who_has_not_seen_the_last_change_changes_nothing(state: State):
     state.add_canary(CANARY)
     moved = state.move_canary(replace(CANARY, status="running"))

@@ -1,0 +1,4 @@
+"""How often drift is found where there is none, and where it was planted.
+
+python -m benchmarks.drift
+"""

@@ -1,0 +1,221 @@
+"""The parts of a report: data, predictions, target and performance, from the rows of a window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from models.drift.profile import SKILL, Profile
+from monitoring.drift.columns import Reader
+from monitoring.drift.field_verdict import FieldVerdict, Status
+from monitoring.drift.judge import Control, decide, judge, skipped
+from monitoring.drift.references import Model, References
+from monitoring.drift.truth import figures
+from monitoring.drift.verdict import Data, Performance, Predictions, Target, worst
+from monitoring.drift.window import Window, column_type
+from switchyard.plan_monitoring import Drift, DriftField
+
+if TYPE_CHECKING:
+    from models.schema import Field
+    from switchyard.plan import Endpoint
+
+__all__ = ["Groups", "Judge"]
+
+Groups = Mapping[tuple[str, str], tuple[int, Model | None]]
+"""What has answered: by variant and `name:version` its rows, and the version if it can be had."""
+
+_PLAIN: Final = DriftField()
+
+
+class Judge:
+    """Judges the rows of one window.
+
+    Args:
+        endpoint: The endpoint's section of the plan.
+        window: The rows.
+        references: What the endpoint is compared with.
+
+    Attributes:
+        reader: Of the columns.
+    """
+
+    def __init__(self, endpoint: Endpoint, window: Window, references: References) -> None:
+        self._endpoint = endpoint
+        self._settings: Drift = endpoint.drift
+        self._window = window
+        self._references = references
+        self.reader = Reader(window)
+
+    def data(self, profile: Profile) -> Data:
+        """Judges the features of the endpoint.
+
+        Args:
+            profile: Of the reference.
+        """
+        settings, rows = self._settings, self._window.judged
+        level = profile.level(rows, settings.level, settings.control, settings.share)
+        control = Control(settings.control, level, settings.share)
+        found = [self._feature(field, level) for field in self._references.schema]
+        fields, status = decide(found, control)
+        return Data(
+            status=status,
+            why=_sentence(status, fields),
+            rows=rows,
+            control=f"{control.sentence}, for a false alarm in at most {settings.level:.3g} of the "
+            "windows in which nothing has drifted",
+            fields=fields,
+        )
+
+    def predictions(self, groups: Groups) -> tuple[Predictions, ...]:
+        """Judges what each version has answered, each at its part of the level (Bonferroni)."""
+        parts = {key: self._answers(*key, rows, model) for key, (rows, model) in groups.items()}
+        judged = sum(worst(each.status for each in part) != "unknown" for part in parts.values())
+        return tuple(
+            self._predictions(variant, model, groups[variant, model][0], part, max(judged, 1))
+            for (variant, model), part in parts.items()
+        )
+
+    def target(self, rows: int) -> Target:
+        """Judges the true answers.
+
+        Args:
+            rows: Judged rows whose truth is known.
+        """
+        model = self._references.model
+        profile, minimum = model.profile, self._settings.minimum
+        if profile is None or profile.truth is None:
+            why = f"The reference of {model.tag} does not hold the truth."
+            return Target(status="unknown", why=why, rows=rows)
+        if rows < minimum:
+            return Target(status="unknown", why=_too_few(rows, minimum), rows=rows)
+        column = self.reader.target(model, profile, profile.truth)
+        judged = judge(column, _PLAIN, self._settings.level, minimum)
+        fields, status = decide([judged], self._control())
+        return Target(status=status, why=_sentence(status, fields), rows=rows, fields=fields)
+
+    def performance(self, groups: Groups) -> tuple[Performance, ...]:
+        """Judges how well each version has answered the rows whose truth is known.
+
+        Each at its part of the level (Bonferroni).
+        """
+        found = [
+            self._skill(variant, model)
+            for (variant, _), (_, model) in groups.items()
+            if model is not None
+        ]
+        judged = sum(each.p_value is not None for each in found)
+        limit = self._settings.level / max(judged, 1)
+        return tuple(
+            _lost(each) if each.p_value is not None and each.p_value <= limit else each
+            for each in found
+            if each.rows
+        )
+
+    def _control(self, parts: int = 1) -> Control:
+        """Control of a few columns, whose share would say nothing, in one of several parts."""
+        return Control("bh", self._settings.level / parts, self._settings.share)
+
+    def _predictions(
+        self, variant: str, model: str, rows: int, part: list[FieldVerdict], parts: int
+    ) -> Predictions:
+        fields, status = decide(part, self._control(parts))
+        return Predictions(
+            status=status,
+            why=_sentence(status, fields),
+            rows=rows,
+            variant=variant,
+            model=model,
+            fields=fields,
+        )
+
+    def _feature(self, field: Field, level: float) -> FieldVerdict:
+        why = self._left_out(field)
+        if why is not None:
+            return skipped(field.name, why)
+        for model in self._references.holders:
+            profile = model.profile
+            if profile is not None and field.name in profile.fields:
+                column = self.reader.feature(field, model, profile)
+                asked = self._settings.fields.get(field.name, _PLAIN)
+                return judge(column, asked, level, self._settings.minimum)
+        return skipped(field.name, "No version has a profile of it; train or add one again.")
+
+    def _left_out(self, field: Field) -> str | None:
+        """Returns why a field is not judged, None if it is."""
+        if field.name in self._settings.ignore:
+            return "The plan says to ignore it."
+        if field.type == "timestamp":
+            return "Times are never judged: they always move on."
+        if column_type(field) is None:
+            return f"Columns of type {field.type} are not judged."
+        if field.name in (*self._endpoint.drop, *self._endpoint.redact):
+            return "The plan says not to store it, so the log does not have it."
+        if field.name not in self._window.columns:
+            return "The log has no column for it in this window."
+        return None
+
+    def _answers(
+        self, variant: str, tag: str, rows: int, model: Model | None
+    ) -> list[FieldVerdict]:
+        """Returns what is said of the score and the classes of a version, before control."""
+        minimum = self._settings.minimum
+        if model is None:
+            return [skipped("score", f"{tag} is no longer in the store.", rows)]
+        if model.profile is None:
+            why = f"{tag} has no reference profile; train it or add it again."
+            return [skipped("score", why, rows)]
+        if rows < minimum:
+            why = f"{rows:,} rows were answered; at least {minimum:,} are needed."
+            return [skipped("score", why, rows)]
+        columns = self.reader.answers(variant, model, model.profile)
+        return [judge(each, _PLAIN, self._settings.level, minimum) for each in columns]
+
+    def _skill(self, variant: str, model: Model) -> Performance:
+        """Returns how well a version has answered, before control."""
+        rows, found = figures(self._window.db, variant, model.tag, model.manifest)
+        about: dict[str, Any] = {"variant": variant, "model": model.tag, "rows": rows, **found}
+        skill = found.get("skill")
+        if skill is not None and "log_loss" in found and skill < 1:
+            about["base_log_loss"] = found["log_loss"] / (1 - skill)
+        null = None if model.profile is None else model.profile.skill
+        if rows < self._settings.minimum:
+            why = _too_few(rows, self._settings.minimum)
+        elif skill is None:
+            why = "All these rows have the same truth, so there is no skill to be measured."
+        elif null is None:
+            why = f"The reference of {model.tag} does not tell what skill is usual."
+        elif np.isinf(left := null.threshold(SKILL, rows, self._settings.level)):
+            why = f"The reference has no windows of {rows:,} rows to compare with."
+        else:
+            # What a model leaves unexplained is judged, so that more is worse.
+            p_value = null.p_value(SKILL, rows, 1 - skill)
+            return Performance(
+                status="steady", why="", threshold=1 - left, p_value=p_value, **about
+            )
+        return Performance(status="unknown", why=why, **about)
+
+
+def _lost(part: Performance) -> Performance:
+    why = (
+        f"Skill is {part.skill:.3g}: so little, or less, in windows of the reference only with "
+        f"probability {part.p_value:.2g}."
+    )
+    return part.model_copy(update={"status": "drift", "why": why})
+
+
+def _too_few(rows: int, minimum: int) -> str:
+    return f"The truth of {rows:,} rows is known; at least {minimum:,} are needed."
+
+
+def _sentence(status: Status, fields: Sequence[FieldVerdict]) -> str:
+    drifted = [each.field for each in fields if each.status == "drift"]
+    judged = [each for each in fields if each.status != "unknown"]
+    if status == "unknown":
+        return f"Nothing was judged. {' '.join(dict.fromkeys(each.why for each in fields))}".strip()
+    columns = "1 judged column" if len(judged) == 1 else f"{len(judged)} judged columns"
+    if not drifted:
+        return f"No drift in {columns}."
+    named = f"{len(drifted)} of {columns}: {', '.join(drifted)}"
+    return f"Drift in {named}." if status == "drift" else f"Too few for an alarm: {named}."

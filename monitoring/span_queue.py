@@ -1,0 +1,121 @@
+"""What OpenTelemetry's SDK lacks here: a cheap no to a request, and a count of lost spans."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, Sampler
+from opentelemetry.trace import get_current_span
+
+__all__ = ["Sampling", "SpanQueue"]
+
+MOST_WAITING: Final = 2048
+"""The default of `OTEL_BSP_MAX_QUEUE_SIZE`."""
+
+
+class Sampling(RandomIdGenerator):
+    """Asks a sampler before a span is begun: to begin one that is dropped takes ten times as long.
+
+    The id of the trace that the sampler was asked about is the one that the span then has, since
+    samplers decide by it, in all processes alike.
+    """
+
+    def __init__(self) -> None:
+        self._next: int | None = None
+
+    def wants(self, sampler: Sampler, context: Context, name: str) -> bool:
+        """Tells whether a span is to be begun.
+
+        Args:
+            sampler: The sampler.
+            context: Context of the span's parent, empty if it has none.
+            name: Name of the span.
+        """
+        self._next = None
+        trace = get_current_span(context).get_span_context().trace_id if context else 0
+        if not trace:
+            trace = self._next = super().generate_trace_id()
+        return sampler.should_sample(context, trace, name).decision is not Decision.DROP
+
+    def generate_trace_id(self) -> int:
+        """Returns the id that the sampler was asked about, a random one if it was not."""
+        trace, self._next = self._next, None
+        return super().generate_trace_id() if trace is None else trace
+
+
+class _Counting(SpanExporter):
+    """Counts what an exporter has been given, and what of it was lost."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self.handled = 0
+        self.lost = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            result = self._exporter.export(spans)
+        except BaseException:
+            self.lost += len(spans)
+            raise
+        finally:
+            self.handled += len(spans)
+        if result is not SpanExportResult.SUCCESS:
+            self.lost += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+class SpanQueue(SpanProcessor):
+    """OpenTelemetry's batch processor, with a count of the spans that are lost.
+
+    Its own count goes to OpenTelemetry's metrics alone, and it complains of each lost span.
+    Spans are ended on one thread and exported on another; each counts what it does.
+
+    Args:
+        exporter: Sends spans.
+
+    Raises:
+        ValueError: The environment's settings of the batch processor contradict each other.
+    """
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = _Counting(exporter)
+        self._inner = BatchSpanProcessor(self._exporter)
+        given = os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "")
+        self._most = int(given) if given.isdecimal() else MOST_WAITING
+        self._taken = 0
+        self._refused = 0
+
+    @property
+    def dropped(self) -> int:
+        """Spans that found no room, or that nobody took."""
+        return self._refused + self._exporter.lost
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Does nothing: a span is sent when it has ended."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queues a span; never waits."""
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        if self._taken - self._exporter.handled >= self._most:
+            self._refused += 1
+            return
+        self._taken += 1
+        self._inner.on_end(span)
+
+    def shutdown(self) -> None:
+        """Sends what waits; blocks."""
+        self._inner.shutdown()  # type: ignore[no-untyped-call]
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Sends what waits; blocks."""
+        return self._inner.force_flush(timeout_millis)

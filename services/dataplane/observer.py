@@ -1,0 +1,187 @@
+"""What is told of requests: a span for those that are traced, a line in the access log for some.
+
+Where neither is on, a request costs one look at `Observer.active`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from models.columns import Columns
+from monitoring.arrow import field_arrays
+from monitoring.logs import Logs
+from monitoring.traces import Traces, end_request, trace_id
+from services.dataplane.work import Work
+from services.topology import EndpointSpec
+from switchyard.errors import SwitchyardError
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+__all__ = ["ACCESS", "Observer", "Trail"]
+
+ACCESS: Final = "switchyard.access"
+"""Logger of the lines about requests."""
+
+CLIENT_CLOSED: Final = 499
+"""Status of a request whose caller went away, as nginx writes it; nobody has seen it."""
+
+MOST_INPUTS: Final = 8
+"""Rows of a request that its line shows where values of fields may be shown."""
+
+
+@dataclass(slots=True)
+class Trail:
+    """One request as it is told of: what is told is put together when it has ended, if at all.
+
+    Attributes:
+        route: Its path.
+        received: Unix seconds of arrival.
+        started: `time.perf_counter()` of arrival.
+        span: Its span, if it is traced.
+        endpoint: Its endpoint, once that is known.
+        work: Who is asked, and in the end who has answered.
+        rows: Its rows, where no work says how many.
+    """
+
+    route: str
+    received: float
+    started: float
+    span: Span | None
+    endpoint: EndpointSpec | None = None
+    work: Work | None = None
+    rows: int | None = None
+
+    def follow(self, work: Work) -> None:
+        """Takes up who is asked, and what for."""
+        self.work = work
+        if self.span is not None:
+            work.ticket.span = self.span
+
+    def about(self, request_id: str | None) -> dict[str, Any]:
+        """Returns what is known of the request by now."""
+        found: dict[str, Any] = {
+            "request_id": request_id,
+            "endpoint": None if self.endpoint is None else self.endpoint.name,
+            "rows": self.rows,
+        }
+        if self.work is not None:
+            found["variant"] = self.work.variant.spec.name
+            found["model"] = self.work.variant.tag
+            found["fallback_from"] = self.work.fallback_from
+            bad = {problem.row for problem in self.work.problems}
+            found["rows"] = self.work.columns.rows + len(bad)
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Observer:
+    """Tells of the requests of one router worker.
+
+    Args:
+        logs: Where lines go, and how many there are to be.
+        traces: Where spans go; None where there are none.
+    """
+
+    def __init__(self, logs: Logs, traces: Traces | None) -> None:
+        self._logs = logs
+        self.traces = traces
+
+    @property
+    def active(self) -> bool:
+        """Whether requests are told of at all."""
+        return self.traces is not None or self._logs.access is not None
+
+    def begin(
+        self, route: str, headers: Mapping[bytes, bytes], received: float, started: float
+    ) -> Trail | None:
+        """Begins to follow a request; returns None where there is nothing to tell of it.
+
+        Args:
+            route: Its path.
+            headers: Its headers, lower case.
+            received: Unix seconds of arrival.
+            started: `time.perf_counter()` of arrival.
+        """
+        span = None
+        if self.traces is not None:
+            span = self.traces.request(route, headers, received)
+        if span is None and self._logs.access is None:
+            return None
+        return Trail(route, received, started, span)
+
+    def answered(self, trail: Trail, status: int, request_id: str) -> None:
+        """Tells of a request that was answered.
+
+        Args:
+            trail: From `begin`.
+            status: HTTP status.
+            request_id: Its id.
+        """
+        if trail.span is not None:
+            end_request(trail.span, status, None, _attributes(trail, request_id))
+        share = self._logs.access
+        if share is not None and random.random() < share:
+            self._log(trail, status, "info", request_id, None)
+
+    def failed(self, trail: Trail, error: Exception, request_id: str | None) -> None:
+        """Tells of a request that was not answered; the access log, if it is on, tells of all.
+
+        Args:
+            trail: From `begin`.
+            error: Why.
+            request_id: Its id, if it has one.
+        """
+        if isinstance(error, SwitchyardError):
+            status, code = error.status, error.code
+        elif isinstance(error, ConnectionError):
+            status, code = CLIENT_CLOSED, "client_closed"
+        else:
+            status, code = SwitchyardError.status, SwitchyardError.code
+        if trail.span is not None:
+            end_request(trail.span, status, code, _attributes(trail, request_id))
+        if self._logs.access is not None:
+            level = "error" if status >= SwitchyardError.status else "warning"
+            self._log(trail, status, level, request_id, code)
+
+    def _log(
+        self, trail: Trail, status: int, level: str, request_id: str | None, code: str | None
+    ) -> None:
+        event: dict[str, Any] = {
+            "created": trail.received,
+            "level": level,
+            "logger": ACCESS,
+            "event": "request",
+            "route": trail.route,
+            **trail.about(request_id),
+            "status": status,
+            "latency_ms": round((time.perf_counter() - trail.started) * 1000, 3),
+        }
+        if code is not None:
+            event["code"] = code
+        if trail.span is not None:
+            event["trace_id"] = trace_id(trail.span)
+        if self._logs.settings.fields and trail.work is not None and trail.endpoint is not None:
+            settings = trail.endpoint.settings
+            hidden = {*settings.redact, *settings.drop}
+            event["inputs"] = partial(_inputs, trail.work.columns, hidden)
+        self._logs.tell(event)
+
+
+def _attributes(trail: Trail, request_id: str | None) -> dict[str, Any]:
+    return {f"switchyard.{name}": value for name, value in trail.about(request_id).items()}
+
+
+def _inputs(columns: Columns, hidden: Collection[str]) -> list[dict[str, Any]]:
+    """Returns the first rows of a request as records, without the fields that are not stored."""
+    first = columns.slice(0, min(MOST_INPUTS, columns.rows))
+    names = [field.name for field in columns.schema]
+    values = [array.to_pylist() for array in field_arrays(columns.schema, [first])]
+    shown = [
+        (name, column) for name, column in zip(names, values, strict=True) if name not in hidden
+    ]
+    return [{name: column[row] for name, column in shown} for row in range(first.rows)]

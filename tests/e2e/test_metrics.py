@@ -1,0 +1,253 @@
+"""What `/metrics` says of several router workers and hosts is what the log and the callers say."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+from e2e.calls import digits, flight, flights
+from e2e.server import Server, wait_until
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitoring import log
+from services.dataplane.hop import Address, HopClient, HopReply
+
+PLAN = """
+endpoints:
+  flights:
+    default: true
+    stable: sklearn
+    variants:
+      sklearn: {model: "flights-sklearn:production"}
+      torch: {model: "flights-torch:production"}
+    traffic:
+      split: {sklearn: 0.5, torch: 0.5}
+      shadow: {torch: 0.5}
+    forced_variant: anyone
+  digits:
+    stable: torch
+    variants:
+      torch: {model: "digits-torch:production"}
+router: {workers: 2}
+hosts:
+  torch: {workers: 2}
+"""
+
+Key = tuple[str, frozenset[tuple[str, str]]]
+
+
+class Metrics:
+    """One scrape."""
+
+    def __init__(self, server: Server) -> None:
+        started = time.perf_counter()
+        text = httpx.get(f"{server.url}/metrics", timeout=30).text
+        self.seconds = time.perf_counter() - started
+        self.samples = [
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
+        ]
+
+    def sums(self, name: str, *by: str, **where: str) -> Counter[tuple[str, ...]]:
+        """The values of a metric, added up by some of its labels."""
+        found: Counter[tuple[str, ...]] = Counter()
+        for sample in self.samples:
+            if sample.name == name and where.items() <= sample.labels.items():
+                found[tuple(sample.labels[label] for label in by)] += int(sample.value)
+        return +found
+
+    def series(self) -> set[Key]:
+        return {(sample.name, frozenset(sample.labels.items())) for sample in self.samples}
+
+
+@pytest.fixture(scope="module")
+def busy(make_server: Callable[..., Server]) -> Server:
+    return make_server(plan=PLAN).start()
+
+
+def send(port: int, requests: list[tuple[bytes, str]], at_once: int = 32) -> list[HopReply]:
+    """Posts bodies with their content types and further headers to `/predict`."""
+
+    async def scenario() -> list[HopReply]:
+        client = HopClient(Address(host="127.0.0.1", port=port), connections=at_once)
+        free = asyncio.Semaphore(at_once)
+
+        async def one(body: bytes, line: str) -> HopReply:
+            async with free:
+                return await client.request("POST", "/predict", body, line, timeout=30)
+
+        try:
+            return await asyncio.gather(*(one(*request) for request in requests))
+        finally:
+            client.close()
+
+    return asyncio.run(scenario())
+
+
+def json_body(**body: Any) -> tuple[bytes, str]:
+    return orjson.dumps(body), "content-type: application/json\r\n"
+
+
+def npy_body(rows: int) -> tuple[bytes, str]:
+    file = io.BytesIO()
+    np.save(file, digits(rows))
+    headers = "content-type: application/x-npy\r\nx-switchyard-endpoint: digits\r\n"
+    return file.getvalue(), headers
+
+
+def arrow_body(rows: int) -> tuple[bytes, str]:
+    table = pa.Table.from_pylist(flights(rows))
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue(), "content-type: application/vnd.apache.arrow.stream\r\n"
+
+
+def mixed(count: int) -> list[tuple[bytes, str]]:
+    """Requests of every kind; some are refused, some fail, and of some only a few rows are good."""
+    kinds = (
+        lambda n: json_body(inputs=flights(1 + n % 3), key=f"k{n}"),
+        lambda n: npy_body(1 + n % 7),
+        lambda n: arrow_body(1 + n % 5),
+        lambda n: json_body(inputs=[flight(origin="LAX")]),
+        lambda n: json_body(inputs=[flight(), flight(origin="LAX")], on_error="row"),
+        lambda n: json_body(inputs=flights(2), timeout_ms=0.01),
+        lambda n: json_body(inputs=flights(300), variant="torch"),
+        lambda n: json_body(inputs=[flight()], endpoint="nowhere"),
+    )
+    return [kinds[n % len(kinds)](n) for n in range(count)]
+
+
+def settled(server: Server, requests: int) -> Metrics:
+    """The metrics once all that was sent is folded into them, by every worker."""
+    found: list[Metrics] = []
+
+    def is_settled() -> bool:
+        found[:] = [Metrics(server)]
+        total = found[0].sums("bentoml_service_request_total", endpoint="/predict")
+        return total[()] >= requests
+
+    wait_until(is_settled, f"{requests} requests are in the metrics", 30)
+    time.sleep(1.2)  # the other metrics of these requests may be folded a second later
+    return Metrics(server)
+
+
+def test_sums_are_those_of_callers_and_of_the_log_to_the_last_request(busy: Server) -> None:
+    replies = send(busy.port, mixed(480))
+    statuses = Counter(reply.status for reply in replies)
+    assert {200, 400, 404, 504} <= set(statuses)
+    answers = [orjson.loads(reply.body) for reply in replies if reply.status == 200]
+    truth = [
+        {"request_id": answer["request_id"], "actual": 1}
+        for answer in answers
+        if answer["endpoint"] == "flights"
+    ]
+    httpx.post(f"{busy.url}/feedback", json=truth).raise_for_status()
+    dead = busy.workers("Router")[0]
+    before = settled(busy, len(replies))
+    dead.kill()
+    wait_until(lambda: len(busy.workers("Router")) == 2, "the worker is replaced", 30)
+    wait_until(lambda: busy.status("/readyz") == 200, "both are ready")
+    more = send(busy.port, mixed(160))
+    statuses += Counter(reply.status for reply in more)
+    got = settled(busy, len(replies) + len(more))
+    busy.stop()
+
+    assert before.sums("bentoml_service_request_total", endpoint="/predict")[()] == len(replies)
+    by_code = got.sums("bentoml_service_request_total", "http_response_code", endpoint="/predict")
+    assert by_code == {(str(status),): number for status, number in statuses.items()}
+    durations = got.sums("bentoml_service_request_duration_seconds_count", endpoint="/predict")
+    assert durations[()] == sum(statuses.values())
+
+    table = log.read(busy.home / "log")
+    names = ("endpoint", "variant", "model", "status", "role")
+    rows = Counter(zip(*(table[name].to_pylist() for name in names), strict=True))
+    logged: Counter[tuple[str, ...]] = Counter()
+    for (endpoint, variant, model, status, role), number in rows.items():
+        if role == "primary":
+            logged[endpoint, variant, model.partition(":")[2], status] += number
+    counted: Counter[tuple[str, ...]] = Counter()
+    by = ("endpoint", "variant", "model_version", "status")
+    for (*who, status), number in got.sums("model_predictions_total", *by).items():
+        counted[*who, "ok" if status == "ok" else "error"] += number
+    assert counted == logged
+    assert {status for *_, status in logged} == {"ok", "error"}
+    assert got.sums("prediction_log_dropped_total") == {}
+
+
+def test_what_callers_make_up_becomes_no_series(busy: Server) -> None:
+    busy.start()
+    send(busy.port, mixed(64))
+    with httpx.Client(base_url=busy.url, timeout=30) as client:
+
+        def disturb(word: str) -> None:
+            folders = ("", "static_content/", "assets/", "admin/v1/endpoints/", "predict/")
+            for folder, method in itertools.product(folders, ("GET", "POST", "DELETE")):
+                client.request(method, f"/{folder}{word}")
+            body = {"inputs": [flight()]}
+            for more in ({"endpoint": word}, {"variant": word}, {"key": word}):
+                client.post("/predict", json={**body, **more})
+            headers = {"x-switchyard-endpoint": word, "x-request-id": word, "traceparent": word}
+            client.post("/predict", json=body, headers=headers)
+            client.post("/predict", content=b"x", headers={"content-type": f"text/{word}"})
+            client.post("/feedback", json={"request_id": word, "actual": word})
+
+        disturb("once")
+        time.sleep(1.2)
+        before = Metrics(busy).series()
+        for number in range(20):
+            disturb(f"word{number}")
+        time.sleep(1.2)
+        after = Metrics(busy).series()
+    new = {(name, labels) for name, labels in after - before if not name.endswith("_created")}
+    assert not [labels for _, labels in new if re.search(r"word\d", str(labels))]
+    # Buckets and codes that had not been seen yet are all that may be new.
+    known = {"/predict", "/feedback", "/admin/v1", "other", "flights", "digits", None}
+    assert {dict(labels).get("endpoint") for _, labels in new} <= known
+
+
+def test_contract_names_and_labels_are_there(busy: Server) -> None:
+    """DESIGN section 8, as far as requests, feedback and jobs give rise to a series."""
+    version = {"endpoint", "variant", "model_version"}
+    windowed = {"endpoint", "variant", "time_window"}
+    wanted = {
+        "model_predictions_total": {*version, "status"},
+        "model_prediction_latency_seconds_count": {"endpoint", "variant"},
+        "model_queue_seconds_count": {"endpoint", "variant"},
+        "model_compute_seconds_count": {"endpoint", "variant"},
+        "model_batch_rows_count": {"endpoint", "variant"},
+        "model_confidence_count": version,
+        "model_active_requests": {"endpoint"},
+        "model_predicted_class_total": {"endpoint", "variant", "prediction_class"},
+        "prediction_log_dropped_total": set[str](),
+        "canary_share": {"endpoint", "variant"},
+        "shadow_agreement_ratio": {"endpoint", "variant"},
+        "requests_shed_total": {"endpoint", "reason"},
+        "model_accuracy": windowed,
+        "model_feedback_rows": windowed,
+        "model_skill_threshold": windowed,
+    }
+    expected = {(name, frozenset(labels)) for name, labels in wanted.items()}
+
+    def missing() -> set[tuple[str, frozenset[str]]]:
+        samples = Metrics(busy).samples
+        return expected - {(each.name, frozenset(each.labels) - {"le", "pid"}) for each in samples}
+
+    wait_until(lambda: not missing(), "the jobs of the controller have set their gauges", 60)
+    assert missing() == set()
+    told = Metrics(busy).sums("model_feedback_rows", "endpoint", "variant", time_window="1h")
+    assert set(told) == {("flights", "sklearn"), ("flights", "torch")}
+
+
+def test_a_scrape_of_two_workers_is_quick(busy: Server) -> None:
+    assert min(Metrics(busy).seconds for _ in range(5)) < 0.5  # the benchmark has the real limit

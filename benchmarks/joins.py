@@ -29,11 +29,11 @@ from benchmarks.report import machine
 from models.columns import Columns
 from models.schema import Field, Schema
 from monitoring.feedback import count_feedback, open_joined
-from monitoring.feedback_log import COLUMNS, FeedbackLog
-from monitoring.log import PredictionLog, partition
+from monitoring.log.feedback import COLUMNS, FeedbackLog
+from monitoring.log.predictions import PredictionLog, partition
+from monitoring.log.rows import Encoder, LoggedBatch, LoggedRequest
+from monitoring.log.segments import SegmentWriter, roll_closed
 from monitoring.outcomes import add_classes, value_of
-from monitoring.rows import Encoder, LoggedBatch, LoggedRequest
-from monitoring.segments import SegmentWriter, roll_closed
 from switchyard.plan_rollout import Metric
 from switchyard.settings import ROOT
 

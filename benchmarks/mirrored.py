@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from monitoring import log
+from monitoring.log import predictions as log
 
 __all__ = ["Mirrored", "count"]
 

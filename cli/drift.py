@@ -159,7 +159,7 @@ def _asked(
         InvalidInput: The window is none.
     """
     from monitoring.drift import Request
-    from monitoring.shadows import window_of
+    from monitoring.shadow.shadows import window_of
     from switchyard import plan
 
     loaded = plan.load()

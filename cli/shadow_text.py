@@ -10,10 +10,10 @@ import typer
 from cli.output import print_table
 
 if TYPE_CHECKING:
-    from monitoring.agreement import Agreement
-    from monitoring.comparison import Figures
-    from monitoring.disagreements import Disagreement
-    from monitoring.shadows import Report, Shadow
+    from monitoring.shadow.agreement import Agreement
+    from monitoring.shadow.comparison import Figures
+    from monitoring.shadow.disagreements import Disagreement
+    from monitoring.shadow.shadows import Report, Shadow
 
 __all__ = ["LAST_HOUR", "last_hour", "print_report", "share"]
 
@@ -29,7 +29,7 @@ def last_hour(endpoint: str) -> dict[str, Agreement]:
     """
     from datetime import timedelta
 
-    from monitoring.agreement import agreements
+    from monitoring.shadow.agreement import agreements
     from switchyard import settings
     from switchyard.records import utc_now
 

@@ -14,7 +14,7 @@ from cli.traffic_change import as_text, reset, rollback, shadow, split
 from cli.traffic_shadows import shadows
 
 if TYPE_CHECKING:
-    from monitoring.agreement import Agreement
+    from monitoring.shadow.agreement import Agreement
     from switchyard.plan import Endpoint
     from switchyard.state import Revision
 

@@ -27,7 +27,7 @@ def shadows(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compares shadows with what callers were answered, from the prediction log."""
-    from monitoring.shadows import report, window_of
+    from monitoring.shadow.shadows import report, window_of
     from switchyard import plan, settings
 
     plan.load().endpoint(endpoint)

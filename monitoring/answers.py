@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from monitoring.log import PredictionLog, partition
-from monitoring.scan import Scan
+from monitoring.log.predictions import PredictionLog, partition
+from monitoring.log.scan import Scan
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

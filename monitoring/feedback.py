@@ -1,8 +1,8 @@
 """The joined log: every logged prediction beside what became of it.
 
 `open_joined` gives a DuckDB session with the view `joined`: all columns of the prediction log
-(`monitoring.rows`), and behind them those of the first feedback for the row, null where there is
-none:
+(`monitoring.log.rows`), and behind them those of the first feedback for the row, null where there
+is none:
 
 | column                | type      | meaning                                                    |
 |-----------------------|-----------|------------------------------------------------------------|
@@ -35,12 +35,13 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from monitoring import feedback_log, rows
-from monitoring.feedback_log import FeedbackLog
-from monitoring.files import reading
-from monitoring.log import PredictionLog, partition
-from monitoring.scan import connect, stream
-from monitoring.tables import parquet_files, plain, segment_files
+from monitoring.log import feedback as feedback_log
+from monitoring.log import rows
+from monitoring.log.feedback import FeedbackLog
+from monitoring.log.files import reading
+from monitoring.log.predictions import PredictionLog, partition
+from monitoring.log.scan import connect, stream
+from monitoring.log.tables import parquet_files, plain, segment_files
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from monitoring.log import PredictionLog, partition
-from monitoring.scan import Scan, connect
+from monitoring.log.predictions import PredictionLog, partition
+from monitoring.log.scan import Scan, connect
 
 __all__ = ["SCORE", "distance", "kolmogorov_smirnov"]
 

@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from monitoring.feedback import COLUMNS, interval, moment, open_joined, quoted
+from monitoring.log.segments import sync
 from monitoring.outcomes import add_classes, as_number, check, known_classes, value_of
-from monitoring.segments import sync
 from monitoring.trial import Closed, Exposed, Position, Step, Trial
 from switchyard.errors import InvalidInput
 from switchyard.plan_rollout import Metrics

@@ -17,7 +17,7 @@ __all__ = ["Controller", "Router", "SklearnHost", "TensorFlowHost", "TorchHost"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from monitoring.logs import take_over
+    from monitoring.telemetry.logs import take_over
     from services.assembly import assemble
 
     take_over()  # what the assembly says belongs in the log, too

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from models import store
 from models.drift import profile
 from models.drift.null import Null
-from monitoring.accuracy import FIGURES
-from monitoring.accuracy_book import AccuracyBook, Window
+from monitoring.accuracy.book import AccuracyBook, Window
+from monitoring.accuracy.sums import FIGURES
 from monitoring.gauges import JobGauge
 from switchyard.errors import SwitchyardError
 from switchyard.plan import Plan

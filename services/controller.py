@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import bentoml
 
-from monitoring import segments
+from monitoring.log import segments
 from monitoring.metrics import forget_dead
 from services.dataplane.bentoml_metrics import OTHER
 from services.dataplane.lean import (

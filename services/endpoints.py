@@ -16,7 +16,7 @@ from functools import partial
 from models import store
 from models.registry import Tag
 from monitoring.attempts import AttemptBook
-from monitoring.log import PredictionLog
+from monitoring.log.predictions import PredictionLog
 from monitoring.metrics import Metrics
 from services import revisions
 from services.dataplane.endpoint import Endpoint

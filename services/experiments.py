@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from monitoring.feedback import count_feedback, open_joined
-from monitoring.log import partition
+from monitoring.log.predictions import partition
 from monitoring.trial import Position
 from monitoring.units import step, tidy
 from services import trials

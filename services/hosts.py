@@ -25,7 +25,7 @@ from bentoml.exceptions import InvalidArgument, ServiceUnavailable
 
 from models import runtime
 from models.columns import Columns
-from monitoring.lines import HOLDS_FIELDS
+from monitoring.telemetry.lines import HOLDS_FIELDS
 from services.dataplane.bentoml_metrics import OTHER
 from services.dataplane.farewell import hold_back_stop, runs_beside
 from services.dataplane.lean import (

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from monitoring.agreement import recent_ratios
 from monitoring.gauges import JobGauge
+from monitoring.shadow.agreement import recent_ratios
 from services import experiment_view, experiments
 from services.accuracy import AccuracyJob
 from services.drift import DriftJob

@@ -19,7 +19,7 @@ from monitoring.live.book import Book
 from monitoring.live.counter import Counter, Watched
 from monitoring.live.sheets import Sheet, fields_sheet, prediction_sheet
 from monitoring.live.slices import SteadyClock, slice_seconds
-from monitoring.log import LoggedBatch, PredictionLog
+from monitoring.log.predictions import LoggedBatch, PredictionLog
 from services.loops import beside
 from services.topology import EndpointSpec, VariantSpec
 from switchyard.errors import NotReady

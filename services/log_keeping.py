@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from monitoring.compaction import compact
-from monitoring.files import exclusive
 from monitoring.gauges import JobGauge
-from monitoring.retention import retain
-from monitoring.segments import Throttle
-from monitoring.shipping import compact_store, ship, trim_cache, waiting
-from monitoring.store import name_store, store_of
+from monitoring.log.compaction import compact
+from monitoring.log.files import exclusive
+from monitoring.log.retention import retain
+from monitoring.log.segments import Throttle
+from monitoring.log.shipping import compact_store, ship, trim_cache, waiting
+from monitoring.log.store import name_store, store_of
 from switchyard.errors import NotReady
 from switchyard.plan_monitoring import LogSettings
 from switchyard.records import utc_now

@@ -18,10 +18,10 @@ from bentoml._internal.context import server_context
 from pydantic import Field
 from starlette.responses import Response
 
-from monitoring.feedback_log import FeedbackLog
-from monitoring.log import PredictionLog
+from monitoring.log.feedback import FeedbackLog
+from monitoring.log.predictions import PredictionLog
+from monitoring.log.rows import Hidden
 from monitoring.metrics import Metrics
-from monitoring.rows import Hidden
 from services.admin.api import PREFIX, AdminApi
 from services.admin.auth import Gate
 from services.admin.routes import all_routes

@@ -11,7 +11,7 @@ import sys
 from models import runtime, store
 from models.columns import Columns
 from models.manifest import Manifest
-from monitoring.lines import HOLDS_FIELDS
+from monitoring.telemetry.lines import HOLDS_FIELDS
 from switchyard.errors import SwitchyardError
 
 __all__ = ["Shelf"]

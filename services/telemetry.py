@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from bentoml._internal.configuration import get_debug_mode, get_quiet_mode
 
-from monitoring.logs import Logs, take_over
-from monitoring.traces import Traces
+from monitoring.telemetry.logs import Logs, take_over
+from monitoring.telemetry.traces import Traces
 from services.log_view import in_force
 from services.loops import beside
 from switchyard.errors import NotReady

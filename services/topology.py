@@ -148,7 +148,10 @@ def _check_hidden(endpoint: str, key: str, fields: Iterable[str], schema: Schema
     for name in fields:
         if name in schema.names:
             continue
-        from monitoring.rows import FIRST, LAST  # where all is well, a host needs no pyarrow here
+        from monitoring.log.rows import (  # where all is well, a host needs no pyarrow here
+            FIRST,
+            LAST,
+        )
 
         what = f"is no field of it; {hint(name, schema.names, 'its fields are')}"
         if name in FIRST or name in LAST:

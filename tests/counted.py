@@ -14,7 +14,7 @@ from models.schema import Field, Schema
 from monitoring.live.blocks import BlockCounter
 from monitoring.live.counter import Watched
 from monitoring.live.sheets import fields_sheet, prediction_sheet
-from monitoring.rows import LoggedBatch, LoggedRequest
+from monitoring.log.rows import LoggedBatch, LoggedRequest
 
 SCHEMA = Schema.of(
     [

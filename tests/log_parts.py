@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from monitoring.files import LogFile
-from monitoring.tables import read_tables
+from monitoring.log.files import LogFile
+from monitoring.log.tables import read_tables
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
 PARTITION = "endpoint=e"

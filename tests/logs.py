@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from models.columns import Columns
 from models.schema import Field, Schema
-from monitoring.feedback_log import COLUMNS, FeedbackLog
-from monitoring.log import PredictionLog, partition
-from monitoring.rows import Encoder, LoggedBatch, LoggedRequest
-from monitoring.segments import SegmentWriter, roll_closed
+from monitoring.log.feedback import COLUMNS, FeedbackLog
+from monitoring.log.predictions import PredictionLog, partition
+from monitoring.log.rows import Encoder, LoggedBatch, LoggedRequest
+from monitoring.log.segments import SegmentWriter, roll_closed
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SCHEMA = Schema.of([Field(name="x", type="float", dtype="float64", nullable=True)])

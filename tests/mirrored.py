@@ -11,7 +11,7 @@ import numpy as np
 
 from models.columns import Columns
 from models.schema import Field, Schema
-from monitoring.log import LoggedBatch, LoggedRequest, PredictionLog
+from monitoring.log.predictions import LoggedBatch, LoggedRequest, PredictionLog
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 X = Schema.of([Field(name="x", type="float", dtype="float64", nullable=True)])

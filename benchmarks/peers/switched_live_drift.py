@@ -10,7 +10,7 @@ import signal
 from typing import Any
 
 from monitoring.live.counter import Counter
-from monitoring.rows import LoggedBatch
+from monitoring.log.rows import LoggedBatch
 from services.assembly import assemble
 
 __all__ = ["Router"]

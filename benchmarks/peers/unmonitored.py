@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from monitoring import metrics
-from monitoring.log import LoggedBatch
+from monitoring.log.predictions import LoggedBatch
 from services import endpoints
 from services.assembly import assemble
 from services.dataplane import lean, variant

@@ -134,7 +134,8 @@ class Profile(BaseModel):
         Fields of one window share their weather, and few windows tell of the tail; so it is found
         on the contiguous windows themselves, all fields judged together, each by its default
         method (see `models.drift.joint`). Never above `level`; `level` itself where the reference
-        has too few windows to tell.
+        has too few windows to tell. It aims one standard error below `level`, for the rate of this
+        very reference to be at most that, and not just the rate of all references on average.
 
         Args:
             rows: Rows of the window.
@@ -143,8 +144,13 @@ class Profile(BaseModel):
                 least `share` of the fields have a p-value of at most the level returned).
             share: That share.
         """
-        depth = self.report.threshold(control_name(control, share), rows, level)
-        return min(level, float(np.exp(-depth))) if np.isfinite(depth) else level
+        name = control_name(control, share)
+        seen = self.report.supported(name, rows)
+        error = np.sqrt(level * (1 - level) * seen / (1 - seen)) if seen < 1 else 0.0
+        # What no window shows is fitted, and that is cautious by itself.
+        sure = max(level - error, min(level, seen))
+        depth = self.report.threshold(name, rows, sure)
+        return min(sure, float(np.exp(-depth))) if np.isfinite(depth) else level
 
 
 def profile(frame: pd.DataFrame, manifest: Manifest, *, contiguous: bool, held: int = 0) -> Profile:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from monitoring.accuracy import ClassSums, Sums, ValueSums
+from monitoring.accuracy.sums import ClassSums, Sums, ValueSums
 from monitoring.feedback import quoted
 from monitoring.outcomes import CLASSES, LABEL, TRUTH, add_classes
 
@@ -67,7 +67,8 @@ def figures(
         manifest: What it is.
 
     Returns:
-        Rows whose truth is known, and the figures of `monitoring.accuracy` that can be computed.
+        Rows whose truth is known, and the figures of `monitoring.accuracy.sums` that can be
+        computed.
     """
     sums: Sums
     if manifest.classes is None:

@@ -31,9 +31,9 @@ import numpy as np
 
 from models.schema import Field, Schema
 from monitoring.feedback import moment, quoted
-from monitoring.log import PredictionLog, partition
-from monitoring.rows import column_names
-from monitoring.scan import Scan, connect
+from monitoring.log.predictions import PredictionLog, partition
+from monitoring.log.rows import column_names
+from monitoring.log.scan import Scan, connect
 from monitoring.scores import SCORE
 
 if TYPE_CHECKING:

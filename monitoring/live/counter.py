@@ -22,8 +22,8 @@ from monitoring.live.book import Book
 from monitoring.live.sampling import Sampler
 from monitoring.live.sheets import Sheet
 from monitoring.live.slices import SteadyClock, parts, slices_of
-from monitoring.rows import LoggedBatch
-from monitoring.segments import Throttle
+from monitoring.log.rows import LoggedBatch
+from monitoring.log.segments import Throttle
 
 __all__ = ["Counter", "Watched"]
 

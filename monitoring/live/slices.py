@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from monitoring.rows import LoggedBatch
+from monitoring.log.rows import LoggedBatch
 
 __all__ = ["MOST_SLICES", "SLICES", "SteadyClock", "parts", "slice_seconds", "slices_of"]
 

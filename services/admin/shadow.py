@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from monitoring.shadows import report, window_of
+from monitoring.shadow.shadows import report, window_of
 from services.admin.api import Call, Route
 from switchyard.errors import InvalidInput
 from switchyard.plan import Plan

@@ -64,7 +64,7 @@ class Chooser:
 
         Returns:
             The variant that is asked, the one that the traffic gives the key, the assignment as
-            `monitoring.rows` has it, and the sticky key, if there is one.
+            `monitoring.log.rows` has it, and the sticky key, if there is one.
 
         Raises:
             InvalidInput: The rows do not agree on the sticky key.

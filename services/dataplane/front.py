@@ -12,9 +12,9 @@ from math import inf
 
 import orjson
 
-from monitoring.feedback_log import FeedbackLog
-from monitoring.lines import HOLDS_FIELDS
-from monitoring.reports import parse
+from monitoring.log.feedback import FeedbackLog
+from monitoring.shadow.reports import parse
+from monitoring.telemetry.lines import HOLDS_FIELDS
 from services.admin.auth import Gate
 from services.dataplane import lean
 from services.dataplane.answer import Answer

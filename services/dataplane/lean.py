@@ -17,8 +17,8 @@ import orjson
 from _bentoml_sdk.service import Service
 from bentoml._internal.context import server_context
 
-from monitoring.logs import flush, take_over
 from monitoring.scrape import CONTENT_TYPE, Scraper
+from monitoring.telemetry.logs import flush, take_over
 from services.dataplane.bentoml_metrics import BentoMLMetrics
 from switchyard.errors import SwitchyardError, TooLarge
 

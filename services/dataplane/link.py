@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from monitoring.traces import Traces
+from monitoring.telemetry.traces import Traces
 from services.dataplane.backlog import Backlog
 from services.dataplane.hop import HopClient, HopClosed, HopReply
 from services.wire import oip

@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from models.columns import Columns
-from monitoring.arrow import field_arrays
-from monitoring.logs import Logs
-from monitoring.traces import Traces, end_request, trace_id
+from monitoring.log.arrow import field_arrays
+from monitoring.telemetry.logs import Logs
+from monitoring.telemetry.traces import Traces, end_request, trace_id
 from services.dataplane.work import Work
 from services.topology import EndpointSpec
 from switchyard.errors import SwitchyardError

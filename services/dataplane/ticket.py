@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.columns import Columns
-from monitoring.log import LoggedRequest
+from monitoring.log.predictions import LoggedRequest
 from services.dataplane.batcher import Part
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from models.columns import Columns, Projection
-from monitoring.log import LoggedBatch, LoggedRequest
+from monitoring.log.predictions import LoggedBatch, LoggedRequest
 from monitoring.metrics import Metrics
 from services.dataplane.batcher import Batcher, Part
 from services.dataplane.breaker import Circuit

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from monitoring import promql, scores
-from monitoring.agreement import RunningAgreement
+from monitoring.shadow.agreement import RunningAgreement
 from services.rollout.outcomes import worse
 from services.rollout.reading import Reading
 from services.traffic.findings import Scores, Seen

@@ -16,7 +16,7 @@ from e2e.load import Load
 from e2e.plans import ANYONE
 from e2e.server import Server, wait_until
 
-from monitoring import log
+from monitoring.log import predictions as log
 from services.traffic.hashing import variation_point
 
 

@@ -17,7 +17,7 @@ from e2e.server import Server, wait_until
 from e2e.versions import another, copies, own_store, switchyard
 
 from models.lifecycle.swap import Move, swap
-from monitoring import log
+from monitoring.log import predictions as log
 from switchyard.plan import Framework
 from switchyard.state import State, iso, utc_now
 

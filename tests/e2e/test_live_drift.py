@@ -13,7 +13,7 @@ from e2e.calls import flight, flights, send_all
 from e2e.plans import two_variants
 from e2e.server import Server, wait_until
 
-from monitoring import log
+from monitoring.log import predictions as log
 from switchyard.state import State
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)

@@ -10,7 +10,8 @@ import orjson
 from e2e.calls import digits, flight, flights, send_all
 from e2e.server import Server
 
-from monitoring import feedback_log, log
+from monitoring.log import feedback as feedback_log
+from monitoring.log import predictions as log
 
 
 def test_the_log_holds_exactly_the_answered_rows(make_server: Callable[..., Server]) -> None:

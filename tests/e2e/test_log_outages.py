@@ -17,8 +17,8 @@ from e2e.plans import DIGITS
 from e2e.server import Server, wait_until
 from s3_server import S3Server
 
-from monitoring import log
-from monitoring.files import list_files
+from monitoring.log import predictions as log
+from monitoring.log.files import list_files
 from services.dataplane.hop import HopClient, HopClosed
 
 LOST_SECONDS = 1.0

@@ -20,7 +20,7 @@ from e2e.calls import digits, flight, flights
 from e2e.server import Server, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring import log
+from monitoring.log import predictions as log
 from services.dataplane.hop import Address, HopClient, HopReply
 
 PLAN = """

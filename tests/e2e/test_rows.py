@@ -11,7 +11,7 @@ import pytest
 from e2e.lines import own_models, remove_models
 from e2e.server import Server, wait_until
 
-from monitoring import log
+from monitoring.log import predictions as log
 
 PLAN = """
 endpoints:

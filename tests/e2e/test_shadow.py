@@ -12,7 +12,7 @@ from e2e.calls import flights, send_all
 from e2e.plans import two_variants
 from e2e.server import Server, wait_until
 
-from monitoring import log
+from monitoring.log import predictions as log
 
 Rows = dict[tuple[str, int], dict[str, Any]]
 

@@ -11,7 +11,7 @@ import pytest
 
 from models.columns import Columns
 from models.schema import Field, Schema
-from monitoring.log import LoggedBatch, LoggedRequest, PredictionLog
+from monitoring.log.predictions import LoggedBatch, LoggedRequest, PredictionLog
 
 ROOT = Path(__file__).parents[2]
 

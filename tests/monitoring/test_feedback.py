@@ -13,7 +13,7 @@ from logs import START, Asked, Told, at, write_feedback, write_predictions
 
 from models.schema import Field, Schema
 from monitoring.feedback import FeedbackCounts, count_feedback, open_joined
-from monitoring.segments import roll_closed
+from monitoring.log.segments import roll_closed
 
 
 def joined(folder: Path, columns: str, since: datetime | None = None) -> list[tuple[Any, ...]]:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from monitoring.log import PredictionLog
+from monitoring.log.predictions import PredictionLog
 from monitoring.metrics import Metrics
 from services import revisions, topology
 from services.dataplane.endpoint import Endpoint

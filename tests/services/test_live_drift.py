@@ -16,7 +16,7 @@ from models.columns import Columns
 from models.drift.profile import Profile
 from models.schema import Field, Schema
 from monitoring.live.sheets import FIELDS
-from monitoring.log import PredictionLog, read
+from monitoring.log.predictions import PredictionLog, read
 from services import live_gauges
 from services.live_drift import LiveDrift, watched
 from services.live_gauges import LiveGauges

@@ -13,7 +13,7 @@ KEEPING = """
 import sys
 from pathlib import Path
 import prometheus_client
-from monitoring import shipping
+from monitoring.log import shipping
 from services.log_keeping import LogKeeping
 from switchyard.plan_monitoring import LogSettings
 

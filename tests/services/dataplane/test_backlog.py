@@ -15,7 +15,7 @@ from fake_host import Host, Silence, always, http, linked, loaded, run
 from prometheus_client import CollectorRegistry
 
 from models.columns import Columns
-from monitoring.log import PredictionLog
+from monitoring.log.predictions import PredictionLog
 from monitoring.metrics import Metrics
 from services import topology
 from services.dataplane.backlog import Backlog

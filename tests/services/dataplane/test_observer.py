@@ -12,9 +12,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from models.columns import Columns
 from models.schema import Field, Schema
-from monitoring import lines, logs
-from monitoring import traces as traces_
-from monitoring.traces import Traces
+from monitoring.telemetry import lines, logs
+from monitoring.telemetry import traces as traces_
+from monitoring.telemetry.traces import Traces
 from services.dataplane import observer as observing
 from services.dataplane.front import Front
 from services.dataplane.observer import Observer, Trail

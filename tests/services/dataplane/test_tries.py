@@ -17,9 +17,9 @@ import pytest
 from fake_host import Host, Reply, Silence, always, http, linked, loaded, refused, run
 from prometheus_client import CollectorRegistry
 
-from monitoring import log as logs
 from monitoring.attempts import AttemptBook
-from monitoring.log import PredictionLog
+from monitoring.log import predictions as logs
+from monitoring.log.predictions import PredictionLog
 from monitoring.metrics import Metrics
 from services import topology
 from services.dataplane.answer import Answer

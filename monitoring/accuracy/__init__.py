@@ -1,0 +1,1 @@
+"""How good the answers were, in windows of time, from feedback."""

@@ -1,0 +1,1 @@
+"""What the prediction log says of shadows: how far their answers are from those they mirror."""

@@ -98,7 +98,11 @@ def quantiles(
     count = effective(stretched, windows)
     if kept is not None:
         count, stretched = max(count * kept.mean(), 2.0), stretched[kept]
-    return count, np.maximum(fit(stretched, count), _floor(method, rows, windows.size))
+    found = fit(stretched, count, squares=method in _SQUARES)
+    return count, np.maximum(found, _floor(method, rows, windows.size))
+
+
+_SQUARES: Final = ("psi", "chi2")
 
 
 @lru_cache(maxsize=1024)

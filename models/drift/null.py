@@ -70,7 +70,7 @@ class Null(BaseModel):
         rows: Rows of the reference.
         tails: By method (`ks`, `psi`, `wasserstein`, `js`, `chi2`, and `missing`, the absolute
             difference of the shares of missing values) and rows of the window. Those of `chi2` are
-            per row, see `_unit`.
+            over the harmonic size of the samples, see `unit`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

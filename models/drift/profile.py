@@ -97,6 +97,14 @@ class FieldProfile(BaseModel):
         gap = self.null.p_value("missing", rows, abs(missing - self.missing))
         return min(1.0, 2 * min(p_value, gap))
 
+    def threshold(self, method: str, rows: int, level: float) -> float:
+        """Returns the score from which on `p_value` is at most the level, whatever is missing.
+
+        Infinite where `Null.threshold` is.
+        """
+        judges = _judges(method, self.null.methods)
+        return self.null.threshold(method, rows, level / len(judges))
+
 
 class Profile(BaseModel):
     """The reference of a version.

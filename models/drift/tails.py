@@ -9,7 +9,8 @@ A quantile is the larger of two, so that neither a wrong form nor a rare day mak
   k / (e + 1). Below 1 / (e + 1) no score has been seen: there the excess over the upper quarter is
   taken as exponential on the stretched scale (Hill, 1975), and the quantile is that of the next
   excess, given only k of them with mean h: k h ((P / p)^(1 / k) - 1), P being the quarter's own
-  probability (Lawless, 1971).
+  probability (Lawless, 1971). Sums of squares of differences that are about normal (`psi`, `chi2`)
+  have such tails as they are, so theirs is not stretched.
 
 e is the effective number of windows (`models.drift.windows.effective`).
 """
@@ -70,19 +71,24 @@ _HIGHEST: Final = 300.0
 """Logarithm that a float still holds the power of."""
 
 
-def fit(stretched: Array, effective: float) -> Array:
+def fit(stretched: Array, effective: float, *, squares: bool = False) -> Array:
     """Returns upper quantiles of the next window's score.
 
     Args:
         stretched: Scores of windows on the stretched scale (m,), at least 2.
         effective: Effective number of windows, at least 2.
+        squares: Whether scores are sums of squares, on the logarithmic scale.
 
     Returns:
         float64 (levels,), rising, on the stretched scale.
     """
     levels = np.array(LEVELS)
     predicted = _predicted(stretched, effective, levels)
-    return np.maximum.accumulate(np.maximum(predicted, _ranked(stretched, effective, levels)))
+    if squares:
+        ranked = np.log(_ranked(np.exp(stretched), effective, levels))
+    else:
+        ranked = _ranked(stretched, effective, levels)
+    return np.maximum.accumulate(np.maximum(predicted, ranked))
 
 
 def quantile(quantiles: Array, level: float) -> float:
@@ -123,8 +129,8 @@ def _predicted(stretched: Array, effective: float, levels: Array) -> Array:
     return quantiles
 
 
-def _ranked(stretched: Array, effective: float, levels: Array) -> Array:
-    falling = np.sort(stretched)[::-1]
+def _ranked(scores: Array, effective: float, levels: Array) -> Array:
+    falling = np.sort(scores)[::-1]
     ranks = np.floor(levels * (effective + 1))
     places = np.ceil(ranks * len(falling) / effective).astype(np.int64) - 1
     known = falling[np.clip(places, 0, len(falling) - 1)]

@@ -76,14 +76,21 @@ def test_a_broken_line_is_refused(line):
 
 
 @pytest.mark.parametrize("count", [8, 20, 80])
-@pytest.mark.parametrize("draw", ["normal", "exponential"])
+@pytest.mark.parametrize("draw", ["normal", "exponential", "chisquare"])
 def test_the_next_score_reaches_a_quantile_as_seldom_as_stated(count, draw):
     """Of many samples of so many windows and one more each, whatever the form."""
     rng = np.random.default_rng(count)
     runs = 1_000
     reached = np.zeros(len(LEVELS))
     for _ in range(runs):
-        found = getattr(rng, draw)(size=count + 1)
-        reached += found[-1] >= fit(found[:-1], float(count))
+        found = _drawn(rng, draw, count + 1)
+        reached += found[-1] >= fit(found[:-1], float(count), squares=draw == "chisquare")
     for level, share in zip(LEVELS[2:], reached[2:] / runs, strict=True):
         assert share <= level + 3 * np.sqrt(level * (1 - level) / runs) + 0.002
+
+
+def _drawn(rng, draw, count):
+    """Scores on the stretched scale."""
+    if draw == "chisquare":
+        return np.log(rng.chisquare(2, count))
+    return rng.normal(size=count) if draw == "normal" else rng.exponential(size=count)

@@ -28,9 +28,10 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.report import machine
 from models.columns import Columns
 from models.schema import Field, Schema
+from monitoring.log.encoder import Encoder
 from monitoring.log.feedback import COLUMNS, FeedbackLog
 from monitoring.log.predictions import PredictionLog, partition
-from monitoring.log.rows import Encoder, LoggedBatch, LoggedRequest
+from monitoring.log.rows import LoggedBatch, LoggedRequest
 from monitoring.log.segments import SegmentWriter, roll_closed
 
 __all__ = ["Measured", "main"]

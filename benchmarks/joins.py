@@ -29,9 +29,10 @@ from benchmarks.report import machine
 from models.columns import Columns
 from models.schema import Field, Schema
 from monitoring.feedback import count_feedback, open_joined
+from monitoring.log.encoder import Encoder
 from monitoring.log.feedback import COLUMNS, FeedbackLog
 from monitoring.log.predictions import PredictionLog, partition
-from monitoring.log.rows import Encoder, LoggedBatch, LoggedRequest
+from monitoring.log.rows import LoggedBatch, LoggedRequest
 from monitoring.log.segments import SegmentWriter, roll_closed
 from monitoring.outcomes import add_classes, value_of
 from switchyard.plan_rollout import Metric

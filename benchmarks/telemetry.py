@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -30,7 +30,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.report import busy, machine
 from benchmarks.servers import Command, Server
 from benchmarks.targets import DIGITS, switchyard_command
-from benchmarks.traffic import RESULTS, Round, router_of
+from benchmarks.traffic import RESULTS, Round, compare
 
 __all__ = ["CASES", "Case", "main", "receiving", "telling"]
 
@@ -111,25 +111,9 @@ def _measure(case: Case, rounds: int, seconds: float) -> list[Round]:
             load.drive(server.port, requests, CONNECTIONS, WARM_S)
         # Who goes first changes, so that neither always has the cooler machine.
         return [
-            _round((silent, telling), requests, seconds, swapped=number % 2 == 1)
+            compare(silent, telling, requests, CONNECTIONS, seconds, swapped=number % 2 == 1)
             for number in range(rounds)
         ]
-
-
-def _round(
-    servers: tuple[Server, Server], requests: Sequence[bytes], seconds: float, *, swapped: bool
-) -> Round:
-    cost, errors = {}, 0
-    for server in servers[::-1] if swapped else servers:
-        router = router_of(server)
-        started = sum(router.cpu_times()[:2])
-        ran = load.drive(server.port, requests, CONNECTIONS, seconds)
-        if ran.answers == 0:
-            raise BenchmarkError(f"{server.name} gave no answer.")
-        cost[server.name] = (sum(router.cpu_times()[:2]) - started) / ran.answers * 1e6
-        errors += ran.errors
-    silent, telling = (cost[server.name] for server in servers)
-    return Round(silent, telling, errors)
 
 
 @contextmanager

@@ -126,11 +126,14 @@ def watch(
         str, typer.Option(help="Pause between two reports: seconds, or 10m, 1h.")
     ] = "10m",
 ) -> None:
-    """Makes reports again and again, until Ctrl-C, and prints a line for each."""
+    """Makes reports again and again, until Ctrl-C, and prints a line for each.
+
+    While the state database does not answer it goes on trying.
+    """
     import time
 
     from cli.drift_text import line
-    from switchyard.errors import InvalidInput
+    from switchyard.errors import InvalidInput, NotReady
     from switchyard.formats import seconds
 
     try:
@@ -140,7 +143,10 @@ def watch(
     try:
         while True:
             for each in _asked(endpoint, window):
-                typer.echo(line(_run(each)))
+                try:
+                    typer.echo(line(_run(each)))
+                except NotReady as error:
+                    typer.echo(f"{each.endpoint}: {error.message}", err=True)
             time.sleep(pause)
     except KeyboardInterrupt:
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from cli.output import print_table
+from monitoring.drift.page import moved, number, share
 
 if TYPE_CHECKING:
     from monitoring.drift.field_verdict import FieldVerdict
@@ -41,7 +42,8 @@ def print_verdict(verdict: Verdict) -> None:
     for note in verdict.notes:
         typer.echo(note)
     if verdict.data.fields:
-        typer.echo(f"\nData: {verdict.data.why} {verdict.data.control}.")
+        control = f" {verdict.data.control}." if verdict.data.control else ""
+        typer.echo(f"\nData: {verdict.data.why}{control}")
         _print_fields(verdict.data.fields)
     for part in verdict.predictions:
         typer.echo(f"\nPredictions of {part.variant} ({part.model}): {part.why}")
@@ -68,7 +70,17 @@ def print_history(shown: dict[str, Any]) -> None:
 def _print_fields(fields: Sequence[FieldVerdict]) -> None:
     if fields:
         print_table(
-            ("column", "verdict", "by", "score", "threshold", "p", "missing", "mean", "why"),
+            (
+                "column",
+                "verdict",
+                "by",
+                "score",
+                "threshold",
+                "p",
+                "missing",
+                "mean or share",
+                "why",
+            ),
             [_field(each) for each in fields],
         )
 
@@ -76,15 +88,16 @@ def _print_fields(fields: Sequence[FieldVerdict]) -> None:
 def _field(field: FieldVerdict) -> Sequence[str]:
     missing, mean = field.missing, field.mean
     shift = "" if field.mean_shift is None else f" ({field.mean_shift:+.2f} sd)"
+    label = moved(field.labels[0]) if field.labels else ""
     return (
         field.field,
         WORDS[field.status],
         field.method or "",
-        _number(field.score),
-        _number(field.threshold) + (" (plan)" if field.threshold_from == "plan" else ""),
-        _number(field.p_value) if field.threshold_from == "null" else "",
+        number(field.score),
+        number(field.threshold) + (" (plan)" if field.threshold_from == "plan" else ""),
+        number(field.p_value) if field.threshold_from == "null" else "",
         "" if missing is None else f"{missing.share:.1%} (was {missing.reference:.1%})",
-        "" if mean is None else f"{mean:.4g}{shift}",
+        label if mean is None else f"{mean:.4g}{shift}",
         field.why,
     )
 
@@ -100,24 +113,16 @@ def _print_performance(parts: Sequence[Performance]) -> None:
                 part.variant,
                 WORDS[part.status],
                 f"{part.rows:,}",
-                _number(part.skill),
-                _number(part.threshold),
-                _share(part.accuracy),
-                _share(part.constant_accuracy),
-                _number(part.auc),
-                _number(part.log_loss),
-                _number(part.calibration_error),
-                _number(part.absolute_error),
+                number(part.skill),
+                number(part.threshold),
+                share(part.accuracy),
+                share(part.constant_accuracy),
+                number(part.auc),
+                number(part.log_loss),
+                number(part.calibration_error),
+                number(part.absolute_error),
                 part.why,
             )
             for part in parts
         ],
     )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.2%}"

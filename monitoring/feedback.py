@@ -38,7 +38,7 @@ import pyarrow as pa
 from monitoring.log import feedback as feedback_log
 from monitoring.log import rows
 from monitoring.log.feedback import FeedbackLog
-from monitoring.log.files import reading
+from monitoring.log.locks import reading
 from monitoring.log.predictions import PredictionLog, partition
 from monitoring.log.scan import connect, stream
 from monitoring.log.tables import parquet_files, plain, segment_files

@@ -154,15 +154,14 @@ class Metrics:
             )
         return known
 
-    def shed(self, endpoint: str, reason: str, n: int = 1) -> None:
-        """Counts requests refused, or shadows left out, to protect the others.
+    def shed(self, endpoint: str, reason: str) -> None:
+        """Counts a request refused, or a shadow left out, to protect the others.
 
         Args:
             endpoint: Name of the endpoint.
-            reason: Why, one of a few words: `queue`, `deadline`, `shadow`, `rate`.
-            n: How many.
+            reason: Why: `queue`, `deadline` or `shadow`.
         """
-        self._sheds[endpoint, reason] += n
+        self._sheds[endpoint, reason] += 1
 
     def fallback(self, endpoint: str, variant: str) -> None:
         """Counts a request that another variant answered in place of this one."""

@@ -4,7 +4,8 @@ prometheus_client keeps the values of each process in memory-mapped files, and i
 `MultiProcessCollector` parses the JSON of every key at every scrape; BentoML has it do so twice.
 With a few hundred series in a handful of processes that takes longer than a request may. But a key
 never moves and its line never changes: here each is parsed once, a scrape reads the numbers alone,
-and what dead processes left is added up once. The result is the same, line by line.
+and what dead processes left is added up once. The result is the same, line by line. Requests are
+answered on the same thread, so a scrape steps aside for them every 2 ms.
 
 The files (`prometheus_client.mmap_dict`): an int32, the bytes in use, and 4 bytes of padding; then
 for each value the int32 length of its key, the key padded so that what follows is aligned to 8
@@ -14,11 +15,12 @@ bytes, the value and its Unix time, both float64. A file is called `KIND_PID.db`
 
 from __future__ import annotations
 
-import math
+import asyncio
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -34,6 +36,26 @@ Array = np.ndarray[Any, Any]
 
 _LENGTH: Final = struct.Struct("i")
 _START: Final = 8
+_HELD_SECONDS: Final = 0.002
+"""How long a scrape holds the thread; less would take it longer where many requests wait."""
+
+_UNSEEN: Final = 32
+"""Keys, values or lines between two looks at the clock."""
+
+
+class _Turn:
+    """Lets others have the thread when it was held for long."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._since = perf_counter()
+
+    async def end(self) -> None:
+        """Ends the turn if it is time; to be called often."""
+        self._number += 1
+        if self._number % _UNSEEN == 0 and perf_counter() - self._since > _HELD_SECONDS:
+            await asyncio.sleep(0)
+            self._since = perf_counter()
 
 
 class _Series(NamedTuple):
@@ -78,7 +100,7 @@ class _File:
         """Whether its process is there."""
         return psutil.pid_exists(self.pid)
 
-    def read(self) -> tuple[Array, Array]:
+    async def read(self, turn: _Turn) -> tuple[Array, Array]:
         """Returns values and Unix times of its series now, float64 (series,)."""
         try:
             data = self._path.read_bytes()
@@ -95,6 +117,7 @@ class _File:
             place = begin + length + 8 - (length + _LENGTH.size) % 8
             self._places.append(place // 8)
             self._used = place + 16
+            await turn.end()
         numbers = np.frombuffer(data, np.float64, len(data) // 8)
         places = np.array(self._places, np.int64)
         return numbers[places], numbers[places + 1]
@@ -118,7 +141,7 @@ class _File:
 
 
 class Scraper:
-    """Reads the metrics of one serve; it belongs to one thread.
+    """Reads the metrics of one serve; it belongs to one event loop.
 
     Args:
         folder: Folder of prometheus_client's files.
@@ -129,9 +152,15 @@ class Scraper:
         self._files: dict[Path, _File] = {}
         self._dead: frozenset[Path] = frozenset()
         self._of_dead: dict[_Series, float] = {}
+        self._lock = asyncio.Lock()
 
-    def text(self) -> bytes:
+    async def text(self) -> bytes:
         """Returns the metrics in Prometheus' text format."""
+        async with self._lock:  # of scrapes at the same time, each finds what it has left
+            return await self._text()
+
+    async def _text(self) -> bytes:
+        turn = _Turn()
         paths = set(self._folder.glob("*.db"))
         for path in paths - self._files.keys():
             self._files[path] = _File(path)
@@ -147,22 +176,25 @@ class Scraper:
             else:
                 dead[path] = file
         if dead.keys() != self._dead:
-            self._of_dead = _merged(dead.values(), {})
+            self._of_dead = await _merged(dead.values(), {}, turn)
             self._dead = frozenset(dead)
-        return _text(_merged(alive, self._of_dead))
+        return await _text(await _merged(alive, self._of_dead, turn), turn)
 
 
-def _merged(files: Iterable[_File], before: Mapping[_Series, float]) -> dict[_Series, float]:
+async def _merged(
+    files: Iterable[_File], before: Mapping[_Series, float], turn: _Turn
+) -> dict[_Series, float]:
     """Returns the values over all processes, begun with those of others."""
     merged = dict(before)
     newest: dict[_Series, float] = {}
     for file in files:
-        values, times = file.read()
+        values, times = await file.read(turn)
         for series, value, time in zip(file.series, values.tolist(), times.tolist(), strict=True):
+            await turn.end()
             known = merged.get(series)
             match file.mode.removeprefix("live"):
                 case "mostrecent":
-                    if time < newest.get(series, -math.inf):
+                    if time <= newest.get(series, 0.0):  # 0: it was never set
                         continue
                     newest[series] = time
                 case "min" if known is not None:
@@ -175,29 +207,39 @@ def _merged(files: Iterable[_File], before: Mapping[_Series, float]) -> dict[_Se
     return merged
 
 
-def _text(values: Mapping[_Series, float]) -> bytes:
+async def _text(values: Mapping[_Series, float], turn: _Turn) -> bytes:
     """Returns the lines of all series; buckets are added up, as each holds its own count alone."""
+    # See `monitoring.metrics` for why it is imported here; it writes numbers as Go does.
+    from prometheus_client.utils import floatToGoString
+
+    shown: Callable[[float], str] = floatToGoString
+    lines: list[str] = []
+    head, count, total = "", "", 0.0
+    for series in _ordered(values):
+        await turn.end()
+        value = values[series]
+        if series.family[2] != head:
+            head = series.family[2]
+            lines.append(head)
+        if series.bound is not None:
+            value = total = total + value
+            count = series.sibling
+        elif count:  # the sum, after all buckets of its group
+            lines.append(f"{count} {shown(total)}\n")
+            count, total = "", 0.0
+        lines.append(f"{series.line} {shown(value)}\n")
+    return "".join(lines).encode()
+
+
+def _ordered(values: Iterable[_Series]) -> Iterator[_Series]:
+    """Yields series by their families, and those of a histogram by their groups and bounds."""
     families: defaultdict[tuple[str, str, str], list[_Series]] = defaultdict(list)
     for series in values:
         families[series.family].append(series)
-    lines: list[str] = []
     for family, members in sorted(families.items()):
-        lines.append(family[2])
-        if family[1] != "histogram":
-            lines += [f"{series.line} {_number(values[series])}\n" for series in members]
-            continue
-        members.sort(key=lambda each: (each.group, each.bound is None, each.bound))
-        total, count = 0.0, ""
-        for series in members:
-            if series.bound is None:  # the sum, after all buckets of its group
-                if count:
-                    lines.append(f"{count} {_number(total)}\n")
-                lines.append(f"{series.line} {_number(values[series])}\n")
-                total, count = 0.0, ""
-            else:
-                total, count = total + values[series], series.sibling
-                lines.append(f"{series.line} {_number(total)}\n")
-    return "".join(lines).encode()
+        if family[1] == "histogram":
+            members.sort(key=lambda each: (each.group, each.bound is None, each.bound))
+        yield from members
 
 
 def _line(name: str, labels: Mapping[str, str]) -> str:
@@ -209,10 +251,3 @@ def _line(name: str, labels: Mapping[str, str]) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def _number(value: float) -> str:
-    """Returns a number as Go writes it, as prometheus_client does."""
-    from prometheus_client.utils import floatToGoString  # see `monitoring.metrics` for why here
-
-    return str(floatToGoString(value))  # type: ignore[no-untyped-call]

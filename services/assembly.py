@@ -6,10 +6,10 @@ from typing import Any
 
 from services.controller import CONTROLLER_NAME, make_controller
 from services.dataplane.lean import LeanService
-from services.hosts import HOST_NAMES, ROUTER_NAME, make_host
+from services.hosts import make_host
 from services.image import SwitchyardImage, requirements
 from services.router import make_router
-from services.topology import frameworks, references, resolve
+from services.topology import HOST_NAMES, ROUTER_NAME, frameworks, references, resolve
 from switchyard import plan as plans
 from switchyard import settings
 from switchyard.state import State

@@ -28,7 +28,7 @@ from services.dataplane.lean import (
     Send,
     respond_error,
 )
-from services.hosts import OPEN_PATHS
+from services.host import OPEN_PATHS
 from services.jobs import Jobs
 from services.log_keeping import KEEP_SECONDS, SHIP_SECONDS, LogKeeping
 from services.loops import beside, every

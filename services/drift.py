@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -115,8 +116,8 @@ class DriftJob:
         )
 
     def _is_due(self, endpoint: str) -> bool:
-        """Whether the last report, or else the start or the last try, was long enough ago."""
-        last = self._state.drift_report(endpoint)
+        """Whether the last planned report, the start and the last try were long enough ago."""
+        last = self._state.current_drift_report(endpoint)
         since = self._since[endpoint]
         if last is not None:
             since = max(since, datetime.fromisoformat(last.created))
@@ -125,7 +126,7 @@ class DriftJob:
 
     def _make(self, endpoint: str) -> None:
         ended = child.ask(MODULE, {"endpoint": endpoint}, seconds=LIMIT_SECONDS)
-        answer: dict[str, Any] = ended.answer or {"error": f"its process {ended.how}"}
+        answer: dict[str, Any] = ended.answer or {"error": _crash(ended, endpoint)}
         if "error" in answer:
             logger.warning("no drift report of %s: %s", endpoint, answer["error"])
         else:
@@ -137,3 +138,11 @@ class DriftJob:
         if known is None or known[0] != report.number:
             known = self._parts[report.endpoint] = report.number, parts(report)
         return known[1]
+
+
+def _crash(ended: child.Ended, endpoint: str) -> str:
+    """Returns how its process ended, without what the last error said: it may quote a row."""
+    kind, colon, _ = ended.last.partition(":")
+    is_kind = bool(colon) and all(map(str.isidentifier, kind.split(".")))
+    how = replace(ended, last=kind if is_kind else "").how
+    return f"its process {how}; `switchyard drift run --endpoint {endpoint}` shows more."

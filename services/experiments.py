@@ -33,6 +33,9 @@ logger = logging.getLogger("switchyard")
 LAG: Final = timedelta(seconds=5)
 """How long after a request's deadline its rows, and feedback of that moment, are on the disk."""
 
+TO_STORE: Final = timedelta(minutes=1)
+"""How long finished files of other machines are on their way to the log's store."""
+
 REACH: Final = timedelta(days=1)
 """Feedback is told to be late, and not unknown, at least so long after its prediction."""
 
@@ -68,7 +71,7 @@ def advance(
     settings = plan.endpoints[endpoint]
     if settings.metrics is None:
         return None
-    until = now - LAG - timedelta(milliseconds=settings.limits.timeout_ms)
+    until = now - _lag(plan) - timedelta(milliseconds=settings.limits.timeout_ms)
     wanted = trials.current(endpoint, settings, settings.metrics, state)
     last = state.experiment(endpoint)
     try:
@@ -84,6 +87,16 @@ def advance(
         return _carried_on(last, state, folder, until)
     except Conflict:
         return state.experiment(endpoint)  # another process was faster
+
+
+def _lag(plan: Plan) -> timedelta:
+    """Returns how long after a request's deadline this process can read its rows.
+
+    Those of machines that share nothing but a store come with the files that they finish.
+    """
+    if plan.log.store is None:
+        return LAG
+    return LAG + timedelta(seconds=plan.log.roll_seconds) + TO_STORE
 
 
 def _is_other(last: Experiment, wanted: tuple[Setup, datetime] | None) -> bool:

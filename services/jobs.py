@@ -118,7 +118,7 @@ class Jobs:
         """Sets the gauges.
 
         Raises:
-            NotReady: The state database does not answer.
+            NotReady: The state database, or the store of the log, does not answer.
         """
         revisions = self._state.observe().revisions
         self._shares.publish(
@@ -130,9 +130,10 @@ class Jobs:
                 for endpoint, since in self._state.taken_back().items()
             }
         )
-        mirroring = [name for name, one in revisions.items() if any(one.shadow.values())]
-        self._agreement.publish(recent_ratios(self._folder, mirroring, utc_now()))
         self._p_values.publish(experiment_view.p_values(self._plan, self._state))
+        mirroring = [name for name, one in revisions.items() if any(one.shadow.values())]
+        # Last, since the store of the log may be away.
+        self._agreement.publish(recent_ratios(self._folder, mirroring, utc_now()))
 
     def take_back(self) -> None:
         """Sets the gauges to NaN: another controller leads, and sets its own."""

@@ -100,11 +100,14 @@ def watched(spec: EndpointSpec, profiles: dict[str, Profile]) -> Watched:
         spec: The endpoint, bound to model versions.
         profiles: By variant, the profile of its model, of those that have one.
     """
-    stable = spec.variants[spec.settings.stable]
+    settings = spec.settings
+    stable = spec.variants[settings.stable]
     others = [variant for variant in spec.variants.values() if variant is not stable]
     having = [variant for variant in (stable, *others) if variant.name in profiles]
     sheets: list[tuple[Sheet, Projection, BlockCounter]] = []
-    left = [name for name in spec.schema.names if name not in spec.settings.drift.ignore]
+    # Of a quiet endpoint, counts of some seconds are as good as values: the hidden stay out.
+    left_out = {*settings.drift.ignore, *settings.redact, *settings.drop}
+    left = [name for name in spec.schema.names if name not in left_out]
     for variant in having:
         sheet = fields_sheet(variant.tag, profiles[variant.name], left)
         if sheet.bins:
@@ -114,7 +117,7 @@ def watched(spec: EndpointSpec, profiles: dict[str, Profile]) -> Watched:
         schema=spec.schema,
         fields=tuple(sheets),
         predictions=_predictions(having, profiles),
-        seconds=slice_seconds(spec.settings.drift.live_window),
+        seconds=slice_seconds(settings.drift.live_window),
     )
 
 

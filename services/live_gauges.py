@@ -5,14 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
-from models import store
-from models.drift.profile import Profile, read
 from monitoring.gauges import JobGauge
-from monitoring.live.scores import live_scores
 from monitoring.live.sheets import FIELDS
-from monitoring.live.slices import SteadyClock, slice_seconds
-from monitoring.live.window import Total, Window
-from switchyard.errors import ModelRefused, NotFound
+from monitoring.live.slices import SteadyClock
+from services.live_scores import LiveScores
 from switchyard.plan import Plan
 from switchyard.state import State
 
@@ -41,11 +37,7 @@ class LiveGauges:
         self._plan = plan
         self._state = state
         self._clock = SteadyClock()
-        self._windows = {
-            name: Window(endpoint.drift.live_window, slice_seconds(endpoint.drift.live_window))
-            for name, endpoint in plan.endpoints.items()
-        }
-        self._profiles: dict[str, Profile] = {}
+        self._scores = LiveScores(plan, state, self._clock)
         feature = ["endpoint", "feature_name", "method"]
         prediction = ["endpoint", "variant", "method"]
         self._features = JobGauge[_Labels](
@@ -80,11 +72,10 @@ class LiveGauges:
         """
         features, predictions, shares = {}, {}, {}
         for endpoint in self._plan.endpoints:
-            totals = self._totals(endpoint)
+            totals, scores = self._scores.look(endpoint)
             if totals:
                 shares[(endpoint,)] = totals[0].share
-            settings = self._plan.endpoints[endpoint].drift
-            for score in live_scores(totals, settings, self._profile):
+            for score in scores:
                 if score.variant == FIELDS:
                     features[endpoint, score.name, score.method] = score
                 else:
@@ -107,19 +98,3 @@ class LiveGauges:
         self._state.forget_drift_counts(
             self._clock.moment() - timedelta(seconds=KEEP_WINDOWS * longest)
         )
-
-    def _totals(self, endpoint: str) -> list[Total]:
-        window = timedelta(seconds=self._plan.endpoints[endpoint].drift.live_window)
-        found = self._state.drift_counts(endpoint, self._clock.moment() - window)
-        return self._windows[endpoint].look(found)
-
-    def _profile(self, tag: str) -> Profile | None:
-        if tag not in self._profiles:
-            try:
-                found = read(store.manifest(*store.split(tag)))
-            except (NotFound, ModelRefused):  # counted by a worker whose store has it
-                return None
-            if found is None:
-                return None
-            self._profiles[tag] = found
-        return self._profiles[tag]

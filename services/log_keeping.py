@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from monitoring.gauges import JobGauge
 from monitoring.log.compaction import compact
-from monitoring.log.files import exclusive
+from monitoring.log.locks import exclusive
 from monitoring.log.retention import retain
 from monitoring.log.segments import Throttle
 from monitoring.log.shipping import compact_store, ship, trim_cache, waiting
@@ -47,6 +47,7 @@ class LogKeeping:
         self._settings = settings
         self._folder = folder
         self._leads = leads
+        self._sent: Collection[PurePosixPath] = ()
         self._files = JobGauge[tuple[str]](
             "prediction_log_local_files",
             "Parquet files of a log on the local disk; with a store, those that wait for it",
@@ -72,7 +73,7 @@ class LogKeeping:
         with self._keeping() as ours:
             store = store_of(self._folder)
             if ours and store is not None:
-                ship(self._folder, store)
+                self._sent = ship(self._folder, store, self._sent)
         self._publish()
 
     def tidy(self) -> None:

@@ -7,16 +7,12 @@ import contextlib
 import gc
 import logging
 import os
-import time
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import bentoml
-import orjson
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
-from pydantic import Field
-from starlette.responses import Response
 
 from monitoring.log.feedback import FeedbackLog
 from monitoring.log.predictions import PredictionLog
@@ -25,12 +21,10 @@ from monitoring.metrics import Metrics
 from services.admin.api import PREFIX, AdminApi
 from services.admin.auth import Gate
 from services.admin.routes import all_routes
-from services.api import Accepted, Prediction
 from services.dataplane.backlog import Backlog
 from services.dataplane.bentoml_metrics import OTHER
-from services.dataplane.endpoint import JSON
 from services.dataplane.farewell import hold_back_stop
-from services.dataplane.front import Front, render
+from services.dataplane.front import Front
 from services.dataplane.hop import Address, HopClient
 from services.dataplane.lean import (
     Handler,
@@ -42,18 +36,17 @@ from services.dataplane.lean import (
 )
 from services.dataplane.link import HostLink
 from services.dataplane.observer import Observer
+from services.declared import DeclaredRoutes
 from services.endpoints import Endpoints
 from services.health import Health
-from services.hosts import HOST_NAMES, ROUTER_NAME
 from services.live_drift import WRITE_SECONDS
 from services.loops import every
 from services.pages import is_page
 from services.telemetry import FOLLOW_SECONDS, Telemetry
-from services.topology import EndpointSpec, frameworks
+from services.topology import HOST_NAMES, ROUTER_NAME, EndpointSpec, frameworks
 from services.watch import POLL_SECONDS
-from services.wire import json
 from switchyard import settings
-from switchyard.errors import MethodNotAllowed, NotFound, SwitchyardError
+from switchyard.errors import MethodNotAllowed, NotFound
 from switchyard.plan import Framework, Plan
 from switchyard.state import State
 
@@ -69,7 +62,7 @@ CLOSE_SECONDS = 4.0
 GC_ALLOCATIONS = 5_000
 
 
-class RouterBase:
+class RouterBase(DeclaredRoutes):
     """What the router does; the class that BentoML sees also names its hosts.
 
     Attributes:
@@ -219,84 +212,6 @@ class RouterBase:
         method, _ = self._routes[scope["path"]]
         error = MethodNotAllowed(f"{scope['path']} takes {method}, not {scope['method']}.")
         await respond_error(send, error, None)
-
-    # The same routes as BentoML declares them, for its documentation, its clients, and for calls
-    # that come by its own way.
-
-    @bentoml.api(route="/predict")
-    async def predict(
-        self,
-        inputs: Any,
-        endpoint: str | None = None,
-        key: str | None = None,
-        variant: str | None = None,
-        timeout_ms: float | None = None,
-        explain: bool = False,
-        on_error: Literal["request", "row"] = "request",
-        event_time: Any = None,
-        *,
-        ctx: bentoml.Context,
-    ) -> Annotated[Prediction, Field(description="One entry for each row.")]:
-        """Predicts for rows of an endpoint.
-
-        `inputs` is a list of records, an object of columns, or a nested list of rows in schema
-        order. The endpoint that the plan marks as default need not be named.
-        """
-        received, started = time.time(), time.perf_counter()
-        given = {
-            "inputs": inputs, "endpoint": endpoint, "key": key, "variant": variant,
-            "timeout_ms": timeout_ms, "explain": explain, "on_error": on_error,
-            "event_time": event_time,
-        }  # fmt: skip
-        headers = _headers(ctx)
-        request_id = None
-        try:
-            request_id = self.front.request_id(headers)
-            await self.gate.learn(headers)
-            scopes = self.gate.require(headers, "predict")
-            request = json.from_object({k: v for k, v in given.items() if v is not None})
-            size = int(headers.get(b"content-length", b"0"))
-            target = self.front.route(request, headers, size)
-            answer = await target.answer(
-                JSON, request, request_id, is_admin="admin" in scopes, received=received,
-                started=started,
-            )  # fmt: skip
-        except SwitchyardError as error:
-            return _refused(ctx, error, request_id)  # type: ignore[no-any-return]
-        named, body = render(answer, headers)
-        ctx.response.headers.update({k.decode(): v.decode() for k, v in named})
-        return Response(body)  # type: ignore[return-value]
-
-    @bentoml.api(route="/feedback")
-    async def feedback(
-        self,
-        items: Any,
-        /,
-        *,
-        ctx: bentoml.Context,
-    ) -> Accepted:
-        """Takes the truth, or a reward, for earlier predictions: one object or a list."""
-        headers = _headers(ctx)
-        try:
-            await self.gate.learn(headers)
-            accepted = self.front.accept_feedback(orjson.dumps(items), headers)
-        except SwitchyardError as error:
-            return _refused(ctx, error, None)  # type: ignore[no-any-return]
-        ctx.response.status_code = 202
-        return Accepted(accepted=accepted)
-
-
-RouterBase.predict.input_spec.model_config["extra"] = "forbid"  # BentoML lets unknown keys pass
-RouterBase.predict.input_spec.model_rebuild(force=True)
-
-
-def _headers(ctx: bentoml.Context) -> dict[bytes, bytes]:
-    return dict(ctx.request.headers.raw)
-
-
-def _refused(ctx: bentoml.Context, error: SwitchyardError, request_id: str | None) -> Any:
-    ctx.response.status_code = error.status
-    return Response(orjson.dumps(error.body(request_id)), media_type=JSON)
 
 
 def make_router(

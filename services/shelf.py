@@ -11,7 +11,6 @@ import sys
 from models import runtime, store
 from models.columns import Columns
 from models.manifest import Manifest
-from monitoring.telemetry.lines import HOLDS_FIELDS
 from switchyard.errors import SwitchyardError
 
 __all__ = ["Shelf"]
@@ -72,7 +71,7 @@ class Shelf:
             logger.error("%s is not served: %s", tag, error.message)
         except Exception as error:
             self.failed[tag] = f"{type(error).__name__}: {error}"
-            logger.exception("%s is not served", tag, extra={HOLDS_FIELDS: True})
+            logger.exception("%s is not served", tag)
         else:
             self.failed.pop(tag, None)
             self.loaded[tag] = model

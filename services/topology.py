@@ -20,7 +20,25 @@ from switchyard.plan import Endpoint, Framework, Plan
 from switchyard.plan_problems import hint
 from switchyard.state import State
 
-__all__ = ["EndpointSpec", "VariantSpec", "bind", "frameworks", "references", "resolve"]
+__all__ = [
+    "HOST_NAMES",
+    "ROUTER_NAME",
+    "EndpointSpec",
+    "VariantSpec",
+    "bind",
+    "frameworks",
+    "references",
+    "resolve",
+]
+
+ROUTER_NAME: Final = "Router"
+HOST_NAMES: Final[dict[Framework, str]] = {
+    "sklearn": "SklearnHost",
+    "torch": "TorchHost",
+    "tensorflow": "TensorFlowHost",
+    "onnx": "OnnxHost",
+}
+"""Framework to the name of its service."""
 
 _KEY_TYPES: Final = ("category", "text", "int", "bool")
 """Types of fields that a sticky key can be read from: their values are equal or not, never near."""

@@ -202,6 +202,7 @@ drift_reports: Final = sa.Table(
     sa.Column("until", sa.String, nullable=False),
     sa.Column("variant", sa.String),
     sa.Column("verdict", sa.JSON, nullable=False),
+    sa.Column("planned", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
 leases: Final = sa.Table(

@@ -266,6 +266,7 @@ class DriftReport:
         until: End of its window, UTC in ISO 8601.
         variant: The only variant that it is about; None for all.
         verdict: All of it, as `monitoring.drift.verdict.Verdict` writes it in JSON.
+        planned: Whether it is one that the plan asks for.
     """
 
     endpoint: str
@@ -275,6 +276,7 @@ class DriftReport:
     until: str
     variant: str | None
     verdict: dict[str, Any]
+    planned: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
 | `SWITCHYARD_DATABASE_URL` | state database, `sqlite:` or `postgresql:` | `state.db` in home    |
 | `SWITCHYARD_ADMIN_TOKEN`  | bearer token of the admin routes           | `admin.token` in home |
 | `SWITCHYARD_HOP_TOKEN`    | shared by router and hosts over TCP        | `hop.token` in home   |
+| `SWITCHYARD_LOG_SALT`     | goes into the hashes of logged sticky keys | `key.salt` in home    |
 
 Defaults hang on the place of this file, never on the working folder: all processes of one serve,
 and a Bento unpacked anywhere, must see the same files. An empty variable counts as not set.
@@ -14,6 +15,7 @@ and a Bento unpacked anywhere, must see the same files. An empty variable counts
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Final
 
 from switchyard.errors import SwitchyardError
 
-__all__ = ["ROOT", "admin_token", "database_url", "home", "hop_token", "plan_path"]
+__all__ = ["ROOT", "admin_token", "database_url", "home", "hop_token", "log_salt", "plan_path"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 """Folder of the project, in a checkout and in a Bento alike."""
@@ -72,6 +74,16 @@ def hop_token() -> str:
         SwitchyardError: The token's file cannot be read or written.
     """
     return _token("SWITCHYARD_HOP_TOKEN", "hop.token")
+
+
+def log_salt() -> bytes | None:
+    """Returns the secret that machines with a log in common hash keys with.
+
+    None where nothing is set: then each home has its own, and nobody can tell that a key on one
+    machine is the same as on another.
+    """
+    given = os.environ.get("SWITCHYARD_LOG_SALT", "").strip()
+    return hashlib.blake2b(given.encode(), digest_size=32).digest() if given else None
 
 
 def _token(variable: str, name: str) -> str:

@@ -23,9 +23,10 @@ from models.drift.profile import profile
 from models.manifest import Manifest
 from models.schema import Field, Schema
 from monitoring.drift import Request, Verdict, run
+from monitoring.log.encoder import Encoder
 from monitoring.log.feedback import COLUMNS, FeedbackLog
 from monitoring.log.predictions import PredictionLog, partition
-from monitoring.log.rows import Encoder, LoggedBatch, LoggedRequest
+from monitoring.log.rows import LoggedBatch, LoggedRequest
 from monitoring.log.segments import SegmentWriter, roll_closed
 from switchyard.plan import Plan
 from switchyard.state import State

@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from models.columns import Columns
 from models.schema import Field, Schema
+from monitoring.log.encoder import Encoder
 from monitoring.log.feedback import COLUMNS, FeedbackLog
 from monitoring.log.predictions import PredictionLog, partition
-from monitoring.log.rows import Encoder, LoggedBatch, LoggedRequest
+from monitoring.log.rows import LoggedBatch, LoggedRequest
 from monitoring.log.segments import SegmentWriter, roll_closed
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)

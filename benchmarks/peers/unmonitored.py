@@ -16,7 +16,7 @@ from services import endpoints
 from services.assembly import assemble
 from services.dataplane import lean, variant
 from services.dataplane.bentoml_metrics import BentoMLMetrics
-from services.hosts import ROUTER_NAME
+from services.topology import ROUTER_NAME
 
 __all__ = ["Router"]
 

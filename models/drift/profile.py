@@ -258,14 +258,16 @@ def _bins(field: Field, values: Array) -> Bins:
 
 
 def _facts(values: Array, bins: Bins) -> Mapping[str, float]:
-    """What a numeric column is like; nothing where there is no value."""
+    """What a numeric column is like, as far as a float can hold it; nothing without any value."""
     numbers = np.asarray(values, dtype=np.float64)
     present = numbers[np.isfinite(numbers)]
     if bins.kind == "category" or not present.size:
         return {}
-    return {
-        "mean": float(present.mean()),
-        "deviation": float(present.std()),
-        "minimum": float(present.min()),
-        "maximum": float(present.max()),
-    }
+    with np.errstate(over="ignore"):
+        facts = {
+            "mean": float(present.mean()),
+            "deviation": float(present.std()),
+            "minimum": float(present.min()),
+            "maximum": float(present.max()),
+        }
+    return {name: fact for name, fact in facts.items() if np.isfinite(fact)}

@@ -81,10 +81,19 @@ def _linked(text: str, file: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Writes a file that appears whole or not at all."""
+    """Writes a file that appears whole or not at all.
+
+    Raises:
+        OSError: It cannot be written; its name is that of the file.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        draft.unlink(missing_ok=True)  # on a full disk there is a part of it
 
 
 def _forget(folder: Path) -> None:

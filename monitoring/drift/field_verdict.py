@@ -8,7 +8,16 @@ from pydantic import BaseModel, ConfigDict
 
 from switchyard.plan_monitoring import Method
 
-__all__ = ["Customary", "FieldVerdict", "Form", "Missing", "Scores", "Second", "Status"]
+__all__ = [
+    "Customary",
+    "FieldVerdict",
+    "Form",
+    "LabelShare",
+    "Missing",
+    "Scores",
+    "Second",
+    "Status",
+]
 
 Status = Literal["drift", "steady", "unknown"]
 
@@ -83,6 +92,20 @@ class Missing(Form):
     p_value: float | None = None
 
 
+class LabelShare(Form):
+    """How often one label came.
+
+    Attributes:
+        label: The label; `other` and `missing` as `models.drift.bins.Bins.names` has them.
+        share: Share of the rows judged.
+        reference: Share of the reference.
+    """
+
+    label: str
+    share: float
+    reference: float
+
+
 class FieldVerdict(Form):
     """What is said of one column: a feature, a score, predicted or true classes.
 
@@ -93,13 +116,15 @@ class FieldVerdict(Form):
         rows: Rows judged, missing ones too.
         method: The score that judges it.
         score: Its value.
-        threshold: From which on the column by itself would have drifted.
+        threshold: Score from which on it has drifted in this report: that of the p-value which the
+            control of false alarms asked for. Null where no score is that rare.
         threshold_from: `plan`, or `null`: quantile of the reference's own windows of this size.
         p_value: Share of the reference's own windows that score as high.
         scores: All scores.
         customary: The usual figures.
         evidently: Evidently's own value.
         missing: Missing values.
+        labels: Of a column of labels, the shares of those that moved the most, at most ten.
         outside: Share of the values outside the reference's range, or of labels that it lacks.
         mean: Of the values; None for labels.
         reference_mean: Of the reference's.
@@ -121,6 +146,7 @@ class FieldVerdict(Form):
     customary: Customary = Customary()
     evidently: Second | None = None
     missing: Missing | None = None
+    labels: tuple[LabelShare, ...] = ()
     outside: float | None = None
     mean: float | None = None
     reference_mean: float | None = None

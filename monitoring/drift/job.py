@@ -21,6 +21,7 @@ from switchyard.records import iso
 
 if TYPE_CHECKING:
     from switchyard.plan import Endpoint, Plan
+    from switchyard.plan_monitoring import Drift
     from switchyard.state import State
 
 __all__ = ["Request", "run"]
@@ -45,6 +46,11 @@ class Request:
     until: datetime | None = None
     variant: str | None = None
     html: Path | None = None
+
+    def is_planned(self, drift: Drift) -> bool:
+        """Whether it is the report that the plan asks for: of its window up to now, of all."""
+        own = self.window is None or self.window.total_seconds() == drift.window
+        return own and self.until is None and self.variant is None
 
 
 def run(asked: Request, plan: Plan, state: State, home: Path, now: datetime) -> Verdict:
@@ -100,7 +106,7 @@ def _report(
         data = judge.data(profile)
     else:
         why = why or _unprofiled(found.model)
-        data = Data(status="unknown", why=why, rows=window.judged, control="none was needed")
+        data = Data(status="unknown", why=why, rows=window.judged)
     groups = _groups(window)
     manifests = {model.tag: model.manifest for _, (_, model) in groups.items() if model is not None}
     with_truth = join_truth(window.db, manifests)
@@ -122,6 +128,7 @@ def _report(
     verdict = Verdict(
         endpoint=asked.endpoint,
         variant=asked.variant,
+        planned=asked.is_planned(endpoint.drift),
         created=iso(now),
         since=iso(span.since),
         until=iso(span.until),

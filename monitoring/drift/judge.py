@@ -1,58 +1,30 @@
-"""From the columns of a window and their profiles to what is said of each: pure.
-
-False alarms of many columns are held at a level in one of two ways. Benjamini and Hochberg
-(Journal of the Royal Statistical Society B 57, 1995): of m p-values in rising order the first k are
-drift, k being the largest with p(k) <= k / m * level; where nothing has drifted, the chance of any
-alarm at all is then at most the level. Or the share: alarm where at least that share of the columns
-has a p-value of at most the level.
-"""
+"""From a column of a window and its profile to all figures of it: pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, Self
 
 import numpy as np
 
 from models.drift import scores
 from models.drift.profile import FieldProfile
 from models.drift.scores import SAMPLED
-from monitoring.drift.field_verdict import Customary, FieldVerdict, Missing, Scores, Status
+from monitoring.drift.control import Found
+from monitoring.drift.field_verdict import Customary, FieldVerdict, LabelShare, Missing, Scores
 from switchyard.plan_monitoring import DriftField
 
-__all__ = ["Column", "Control", "decide", "judge", "rejected", "skipped"]
+__all__ = ["MOST_LABELS", "Column", "judge", "skipped"]
 
 Array = np.ndarray[Any, Any]
 
+MOST_LABELS: Final = 10
+"""Labels of a column whose shares are shown."""
+
 _MODERATE: Final = 0.1
 _LARGE: Final = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """How false alarms of several columns are kept rare.
-
-    Attributes:
-        way: Benjamini-Hochberg, or the share of the columns.
-        level: At which their p-values are judged.
-        share: Of `share`: what share of the columns makes an alarm.
-    """
-
-    way: Literal["bh", "share"]
-    level: float
-    share: float
-
-    @property
-    def sentence(self) -> str:
-        """The same in words."""
-        if self.way == "bh":
-            return f"Benjamini-Hochberg at {self.level:.3g} over all judged columns"
-        return (
-            f"alarm where at least {self.share:.0%} of the judged columns have a p-value of at "
-            f"most {self.level:.3g}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,126 +55,85 @@ class Column:
         """Share of missing values."""
         return float(self.counts[-1] / max(self.rows, 1))
 
+    @property
+    def is_lacking(self) -> bool:
+        """Whether values are missing that no request can have lacked.
 
-def skipped(name: str, why: str, rows: int = 0) -> FieldVerdict:
+        The reference of a field that takes no null has no chance of missing values. They are not
+        in the log then, which says nothing of the traffic.
+        """
+        known = self.profile.null.methods
+        return bool(self.counts[-1]) and bool(known) and "missing" not in known
+
+    def present(self) -> Self:
+        """Returns the same without the rows that miss a value."""
+        counts = self.counts.copy()
+        counts[-1] = 0
+        values = None if self.values is None else self.values[np.isfinite(self.values)]
+        return replace(self, counts=counts, values=values)
+
+
+def skipped(name: str, why: str, rows: int = 0) -> Found:
     """Returns what is said of a column that is not judged."""
-    return FieldVerdict(field=name, status="unknown", why=why, rows=rows)
+    return Found(FieldVerdict(field=name, status="unknown", why=why, rows=rows))
 
 
-def judge(column: Column, asked: DriftField, level: float, minimum: int) -> FieldVerdict:
+def judge(column: Column, asked: DriftField, minimum: int) -> Found:
     """Returns all figures of a column; `decide` gives those that have a p-value their status.
 
     Args:
         column: The column.
         asked: What the plan says of it.
-        level: For the threshold that is shown.
         minimum: Rows below which nothing is judged.
     """
-    profile, rows = column.profile, column.rows
-    numeric = profile.bins.kind == "numeric"
+    profile = column.profile
     method = asked.method or profile.method
-    if not numeric and method in SAMPLED:
+    if profile.bins.kind != "numeric" and method in SAMPLED:
         why = f"{method} is for numbers; choose psi, js or chi2 for this column in the plan."
-        return skipped(column.name, why, rows)
+        return skipped(column.name, why, column.rows)
+    missing = _missing(column)
+    column = column.present() if column.is_lacking else column
+    rows = column.rows
     if rows < minimum:
         why = f"Only {rows:,} rows have this column; at least {minimum:,} are needed."
         return skipped(column.name, why, rows)
     found = _scores(column)
     score: float = getattr(found, method)
-    threshold = asked.threshold or profile.null.threshold(method, rows, level)
-    shared = {
-        "field": column.name,
-        "rows": rows,
-        "method": method,
-        "score": score,
-        "scores": found,
-        "customary": _customary(column, found),
-        "missing": _missing(column),
-        "outside": _outside(column),
+    verdict = FieldVerdict(
+        field=column.name,
+        status="steady",
+        rows=rows,
+        method=method,
+        score=score,
+        scores=found,
+        customary=_customary(column, found),
+        missing=missing,
+        outside=_outside(column),
+        labels=_labels(column),
         **_moments(column),
-    }
-    if asked.threshold is None and math.isinf(threshold):
+    )
+    if asked.threshold is not None:
+        return _by_plan(verdict, score, asked.threshold)
+    if profile.null.supported(method, rows) == 1:
         why = (
             f"The reference has no windows of {rows:,} rows to compare with; "
             "judge a longer window, or train on more rows."
         )
-        return FieldVerdict(status="unknown", why=why, **shared)
+        return Found(verdict.model_copy(update={"status": "unknown", "why": why}))
     p_value = profile.p_value(method, rows, score, column.missing)
-    if asked.threshold is None:
-        return FieldVerdict(
-            status="steady", threshold=threshold, threshold_from="null", p_value=p_value, **shared
-        )
-    has = score >= threshold
-    return FieldVerdict(
-        status="drift" if has else "steady",
-        why=f"{method} is {score:.4g}, the plan's threshold {threshold:g}." if has else "",
-        threshold=threshold,
-        threshold_from="plan",
-        p_value=p_value,
-        **shared,
+    return Found(
+        verdict.model_copy(update={"threshold_from": "null", "p_value": p_value}),
+        partial(profile.threshold, method, rows),
     )
 
 
-def decide(
-    fields: Sequence[FieldVerdict], control: Control
-) -> tuple[tuple[FieldVerdict, ...], Status]:
-    """Says which columns have drifted, and whether together they have.
-
-    Args:
-        fields: From `judge`; those with a threshold of the plan are judged by it alone.
-        control: How false alarms are kept rare.
-    """
-    ours = [each for each in fields if each.threshold_from == "null"]
-    p_values = np.array([1.0 if each.p_value is None else each.p_value for each in ours])
-    bh = control.way == "bh"
-    chosen = rejected(p_values, control.level) if bh else p_values <= control.level
-    drifted = {each.field for each, has in zip(ours, chosen, strict=True) if has}
-    after = tuple(
-        each.model_copy(update={"status": "drift", "why": _reason(each)})
-        if each.field in drifted and each.threshold_from == "null"
-        else each
-        for each in fields
-    )
-    known = [each for each in after if each.status != "unknown"]
-    alarms = sum(each.status == "drift" for each in known)
-    if not known:
-        return after, "unknown"
-    needed = 1 if bh else max(1, math.ceil(control.share * len(known)))
-    return after, "drift" if alarms >= needed else "steady"
-
-
-def rejected(p_values: Array, level: float) -> Array:
-    """Returns which hypotheses Benjamini and Hochberg reject, bool (m,).
-
-    Args:
-        p_values: float64 (m,).
-        level: False discovery rate.
-    """
-    order = np.argsort(p_values, kind="stable")
-    limits = np.arange(1, len(order) + 1) / max(len(order), 1) * level
-    below = np.flatnonzero(p_values[order] <= limits)
-    out = np.zeros(len(order), dtype=bool)
-    if below.size:
-        out[order[: below[-1] + 1]] = True
-    return out
-
-
-def _reason(field: FieldVerdict) -> str:
-    missing = field.missing
-    if missing is not None and missing.share == 1:
-        return "All values are missing."
-    said = f"{field.method} is {field.score:.4g}, p {field.p_value:.2g}"
-    if missing is not None and field.method in SAMPLED and _moved(field, missing):
-        return f"{missing.share:.1%} of the values are missing, {missing.reference:.1%} in the " + (
-            f"reference; {said}."
-        )
-    return f"{said}."
-
-
-def _moved(field: FieldVerdict, missing: Missing) -> bool:
-    """Whether it is the share of missing values that makes the p-value small."""
-    mine = missing.p_value
-    return mine is not None and field.p_value is not None and 2 * mine <= field.p_value
+def _by_plan(verdict: FieldVerdict, score: float, threshold: float) -> Found:
+    """Returns what a threshold of the plan says."""
+    about: dict[str, Any] = {"threshold": threshold, "threshold_from": "plan"}
+    if score >= threshold:
+        why = f"{verdict.method} is {score:.4g}, the plan's threshold {threshold:g}."
+        about |= {"status": "drift", "why": why}
+    return Found(verdict.model_copy(update=about))
 
 
 def _scores(column: Column) -> Scores:
@@ -212,8 +143,13 @@ def _scores(column: Column) -> Scores:
     if column.values is not None and column.reference is not None:
         spread = profile.deviation or 0.0
         found["ks"] = scores.kolmogorov_smirnov(column.reference, column.values)
-        found["wasserstein"] = scores.wasserstein(column.reference, column.values, spread)
-    return Scores(**found)
+        with np.errstate(all="ignore"):
+            found["wasserstein"] = scores.wasserstein(column.reference, column.values, spread)
+    # Values near the largest that a float holds are further away than it can say.
+    most = np.finfo(np.float64).max
+    return Scores(
+        **{name: value if value <= most else float(most) for name, value in found.items()}
+    )
 
 
 def _customary(column: Column, found: Scores) -> Customary:
@@ -260,19 +196,42 @@ def _outside(column: Column) -> float | None:
     return float(out.sum() / present)
 
 
+def _labels(column: Column) -> tuple[LabelShare, ...]:
+    """Returns the shares of the labels that moved the most; nothing for numbers."""
+    profile = column.profile
+    if profile.bins.kind == "numeric":
+        return ()
+    share = column.counts / max(column.rows, 1)
+    before = np.array(profile.counts) / max(profile.rows, 1)
+    moves = np.abs(share - before).round(9)  # with two labels both move as far
+    order = np.lexsort((-share, -moves))
+    return tuple(
+        LabelShare(label=profile.bins.names[place], share=share[place], reference=before[place])
+        for place in order[:MOST_LABELS]
+        if share[place] or before[place]
+    )
+
+
 def _moments(column: Column) -> dict[str, float | None]:
+    """Returns mean and deviation beside the reference's; None where a float cannot hold them."""
     if column.values is None:
         return {}
     values = column.values[np.isfinite(column.values)]
     profile = column.profile
-    mean = float(values.mean()) if values.size else None
-    shift = None
+    mean = deviation = shift = None
+    if values.size:
+        with np.errstate(all="ignore"):
+            mean, deviation = _finite(values.mean()), _finite(values.std())
     if mean is not None and profile.mean is not None and profile.deviation:
-        shift = (mean - profile.mean) / profile.deviation
+        shift = _finite((mean - profile.mean) / profile.deviation)
     return {
         "mean": mean,
         "reference_mean": profile.mean,
         "mean_shift": shift,
-        "deviation": float(values.std()) if values.size else None,
+        "deviation": deviation,
         "reference_deviation": profile.deviation,
     }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import starmap
 from typing import Final
 
-from monitoring.drift.field_verdict import FieldVerdict
-from monitoring.drift.verdict import Performance, Verdict
+from monitoring.drift.field_verdict import FieldVerdict, LabelShare
+from monitoring.drift.verdict import Part, Performance, Verdict
 
-__all__ = ["number", "page", "share"]
+__all__ = ["moved", "number", "page", "share"]
 
 _STYLE: Final = """
 <style>
 .switchyard { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff;
-  max-width: 1200px; margin: 0 auto; padding: 24px; }
+  max-width: 1600px; margin: 0 auto; padding: 24px; }
 .switchyard h1 { font-size: 24px; margin: 0 0 8px; } .switchyard h2 { font-size: 18px; }
-.switchyard table { border-collapse: collapse; display: block; overflow-x: auto; }
+.switchyard table { border-collapse: collapse; display: block; overflow-x: auto;
+  font-size: 13px; }
 .switchyard th, .switchyard td { text-align: left; padding: 3px 10px 3px 0; white-space: nowrap;
   border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums; }
-.switchyard td:last-child { white-space: normal; min-width: 260px; }
+.switchyard td:last-child { white-space: normal; min-width: 200px; }
 .switchyard .drift { color: #a40000; font-weight: 600; } .switchyard .steady { color: #1a6b1a; }
 .switchyard .unknown, .switchyard .aside { color: #666; }
 </style>
 """
 
 _COLUMNS: Final = (
-    *("column", "verdict", "rows", "judged by", "score", "threshold", "p"),
-    *("missing", "was", "outside", "mean", "was", "shift (sd)", "sd", "was", "why"),
+    *("column", "verdict", "judged by", "score", "threshold", "p"),
+    *("mean, or labels that moved most", "shift (sd)", "sd", "missing", "outside", "rows", "why"),
 )
 _ASIDE: Final = (
     *("column", "KS", "PSI", "Wasserstein (sd)", "Jensen-Shannon", "chi-square"),
@@ -37,6 +39,9 @@ _SKILL: Final = (
     *("variant", "verdict", "rows", "skill", "lost at", "p", "accuracy", "constant answer"),
     *("AUC", "log loss", "of base rate", "calibration error", "mean error", "why"),
 )
+
+_LABELS: Final = 3
+"""Labels that are shown of a column."""
 
 _BARE: Final = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="UTF-8"><title>Drift</title></head><body></body></html>
@@ -52,7 +57,8 @@ def page(verdict: Verdict, evidently: str | None) -> str:
     """
     below = evidently or _BARE
     head, body, rest = below.partition("<body>")
-    return "".join((head, body, _STYLE, '<div class="switchyard">', *_top(verdict), "</div>", rest))
+    ours = (*_top(verdict), *([] if evidently is None else _EVIDENTLY))
+    return "".join((head, body, _STYLE, '<div class="switchyard">', *ours, "</div>", rest))
 
 
 def number(value: float | None) -> str:
@@ -63,6 +69,11 @@ def number(value: float | None) -> str:
 def share(value: float | None) -> str:
     """Returns a share as people read it, empty where there is none."""
     return "" if value is None else f"{value:.2%}"
+
+
+def moved(label: LabelShare) -> str:
+    """Returns how often a label came, and how often it did, as people read it."""
+    return f"{label.label} {label.share:.1%} (was {label.reference:.1%})"
 
 
 def _top(verdict: Verdict) -> Iterator[str]:
@@ -81,33 +92,43 @@ def _top(verdict: Verdict) -> Iterator[str]:
         )
     yield from (_line(note) for note in verdict.notes)
     yield f"<h2>Data: {_status(verdict.data.status)}</h2>"
-    yield _line(f"{verdict.data.why} Control of false alarms: {verdict.data.control}.")
+    yield _line(f"{verdict.data.why}{_control(verdict.data)}")
     yield _table(_COLUMNS, map(_field, verdict.data.fields))
     for part in verdict.predictions:
         yield f"<h2>Predictions of {escape(part.variant)}: {_status(part.status)}</h2>"
-        yield _line(f"{part.rows:,} answers of {part.model}. {part.why}")
+        yield _line(f"{part.rows:,} answers of {part.model}. {part.why}{_control(part)}")
         yield _table(_COLUMNS, map(_field, part.fields))
     if (target := verdict.target) is not None:
         yield f"<h2>True answers: {_status(target.status)}</h2>"
-        yield _line(f"{target.why} This decides nothing: the truth may move by itself.")
+        yield _line(
+            f"{target.why} This decides nothing: the truth may move by itself.{_control(target)}"
+        )
         yield _table(_COLUMNS, map(_field, target.fields))
     if verdict.performance:
         yield "<h2>Performance</h2>"
         yield _line(
             "Skill is 1 - log loss / log loss of the base rate (in a regression 1 - squared error "
             "/ variance). Its loss alarms; accuracy rises and falls with the base rate."
+            + next((said for part in verdict.performance if (said := _control(part))), "")
         )
         yield _table(_SKILL, map(_skill, verdict.performance))
-    every = [*verdict.data.fields, *(f for part in verdict.predictions for f in part.fields)]
-    if scored := [each for each in every if each.score is not None]:
+    every = [(each.field, each) for each in verdict.data.fields]
+    for part in verdict.predictions:
+        every += [(f"{each.field} of {part.variant} ({part.model})", each) for each in part.fields]
+    if scored := [(name, each) for name, each in every if each.score is not None]:
         yield "<h2>All scores, and the customary figures</h2>"
         yield _line(
             "The customary figures take rows for independent of each other, so they alarm on "
-            "every day's weather. They decide nothing here; neither does Evidently, below."
+            "every day's weather. They decide nothing here; neither does Evidently's value."
         )
-        yield _table(_ASIDE, map(_aside, scored))
-        notes = {each.evidently.method: each.evidently.note for each in scored if each.evidently}
+        yield _table(_ASIDE, starmap(_aside, scored))
+        seconds = [each.evidently for _, each in scored if each.evidently]
+        notes = {second.method: second.note for second in seconds}
         yield from (_line(f"Evidently's {name}: {note}") for name, note in notes.items())
+
+
+def _control(part: Part) -> str:
+    return f" Control of false alarms: {part.control}." if part.control else ""
 
 
 _NULLS: Final = {
@@ -121,27 +142,29 @@ def _field(field: FieldVerdict) -> Sequence[str]:
     return (
         escape(field.field),
         _status(field.status),
-        f"{field.rows:,}",
         field.method or "",
         number(field.score),
         number(field.threshold) + (" (plan)" if field.threshold_from == "plan" else ""),
         number(field.p_value) if field.threshold_from == "null" else "",
-        share(None if missing is None else missing.share),
-        share(None if missing is None else missing.reference),
-        share(field.outside),
-        number(field.mean),
-        number(field.reference_mean),
+        "<br>".join(escape(moved(each)) for each in field.labels[:_LABELS])
+        or _was(number(field.mean), number(field.reference_mean)),
         "" if field.mean_shift is None else f"{field.mean_shift:+.2f}",
-        number(field.deviation),
-        number(field.reference_deviation),
+        _was(number(field.deviation), number(field.reference_deviation)),
+        _was(share(missing.share), share(missing.reference)) if missing else "",
+        share(field.outside),
+        f"{field.rows:,}",
         escape(field.why),
     )
 
 
-def _aside(field: FieldVerdict) -> Sequence[str]:
+def _was(now: str, before: str) -> str:
+    return f"{now} (was {before})" if now and before else now
+
+
+def _aside(name: str, field: FieldVerdict) -> Sequence[str]:
     scores, usual = field.scores, field.customary
     return (
-        escape(field.field),
+        escape(name),
         number(scores.ks),
         number(scores.psi),
         number(scores.wasserstein),
@@ -183,6 +206,12 @@ _WORDS: Final = {"drift": "drift", "steady": "no drift", "unknown": "not judged"
 
 def _line(text: str) -> str:
     return f'<p class="aside">{escape(text, quote=False)}</p>'
+
+
+_EVIDENTLY: Final = (
+    "<h2>Evidently's report</h2>",
+    _line("Its thresholds are customary ones. What it calls drift decides nothing here."),
+)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from models.drift.null import Null
 from models.drift.profile import SKILL, Profile
 from monitoring.drift.columns import Reader
+from monitoring.drift.control import Control, Found, decide
 from monitoring.drift.field_verdict import FieldVerdict, Status
-from monitoring.drift.judge import Control, decide, judge, skipped
+from monitoring.drift.judge import judge, skipped
 from monitoring.drift.references import Model, References
 from monitoring.drift.truth import figures
-from monitoring.drift.verdict import Data, Performance, Predictions, Target, worst
+from monitoring.drift.verdict import Data, Performance, Predictions, Target
 from monitoring.drift.window import Window, column_type
 from switchyard.plan_monitoring import Drift, DriftField
 
@@ -57,21 +59,24 @@ class Judge:
         settings, rows = self._settings, self._window.judged
         level = profile.level(rows, settings.level, settings.control, settings.share)
         control = Control(settings.control, level, settings.share)
-        found = [self._feature(field, level) for field in self._references.schema]
+        found = [self._feature(field) for field in self._references.schema]
         fields, status = decide(found, control)
+        said = (
+            f"{control.sentence}, for a false alarm in at most {settings.level:.3g} of the windows "
+            "in which nothing has drifted"
+        )
+        if any(each.threshold_from == "plan" for each in fields):
+            said += "; columns with a threshold of the plan are judged by it alone, besides"
         return Data(
-            status=status,
-            why=_sentence(status, fields),
-            rows=rows,
-            control=f"{control.sentence}, for a false alarm in at most {settings.level:.3g} of the "
-            "windows in which nothing has drifted",
-            fields=fields,
+            status=status, why=_sentence(status, fields), rows=rows, control=said, fields=fields
         )
 
     def predictions(self, groups: Groups) -> tuple[Predictions, ...]:
         """Judges what each version has answered, each at its part of the level (Bonferroni)."""
         parts = {key: self._answers(*key, rows, model) for key, (rows, model) in groups.items()}
-        judged = sum(worst(each.status for each in part) != "unknown" for part in parts.values())
+        judged = sum(
+            any(each.verdict.status != "unknown" for each in part) for part in parts.values()
+        )
         return tuple(
             self._predictions(variant, model, groups[variant, model][0], part, max(judged, 1))
             for (variant, model), part in parts.items()
@@ -91,9 +96,15 @@ class Judge:
         if rows < minimum:
             return Target(status="unknown", why=_too_few(rows, minimum), rows=rows)
         column = self.reader.target(model, profile, profile.truth)
-        judged = judge(column, _PLAIN, self._settings.level, minimum)
-        fields, status = decide([judged], self._control())
-        return Target(status=status, why=_sentence(status, fields), rows=rows, fields=fields)
+        control = self._control(1)
+        fields, status = decide([judge(column, _PLAIN, minimum)], control)
+        return Target(
+            status=status,
+            why=_sentence(status, fields),
+            rows=rows,
+            control=control.sentence,
+            fields=fields,
+        )
 
     def performance(self, groups: Groups) -> tuple[Performance, ...]:
         """Judges how well each version has answered the rows whose truth is known.
@@ -105,32 +116,39 @@ class Judge:
             for (variant, _), (_, model) in groups.items()
             if model is not None
         ]
-        judged = sum(each.p_value is not None for each in found)
+        judged = sum(null is not None for _, null in found)
         limit = self._settings.level / max(judged, 1)
+        said = f"alarm at a p-value of at most {limit:.3g}{self._shared(judged)}"
         return tuple(
-            _lost(each) if each.p_value is not None and each.p_value <= limit else each
-            for each in found
+            each if null is None else _decided(each, null, limit, said)
+            for each, null in found
             if each.rows
         )
 
-    def _control(self, parts: int = 1) -> Control:
+    def _shared(self, parts: int) -> str:
+        """Returns, to follow a level, what part of the plan's it is."""
+        return f": {self._settings.level:.3g} shared out among {parts}" if parts > 1 else ""
+
+    def _control(self, parts: int) -> Control:
         """Control of a few columns, whose share would say nothing, in one of several parts."""
         return Control("bh", self._settings.level / parts, self._settings.share)
 
     def _predictions(
-        self, variant: str, model: str, rows: int, part: list[FieldVerdict], parts: int
+        self, variant: str, model: str, rows: int, part: list[Found], parts: int
     ) -> Predictions:
-        fields, status = decide(part, self._control(parts))
+        control = self._control(parts)
+        fields, status = decide(part, control)
         return Predictions(
             status=status,
             why=_sentence(status, fields),
             rows=rows,
+            control="" if status == "unknown" else control.sentence + self._shared(parts),
             variant=variant,
             model=model,
             fields=fields,
         )
 
-    def _feature(self, field: Field, level: float) -> FieldVerdict:
+    def _feature(self, field: Field) -> Found:
         why = self._left_out(field)
         if why is not None:
             return skipped(field.name, why)
@@ -139,7 +157,7 @@ class Judge:
             if profile is not None and field.name in profile.fields:
                 column = self.reader.feature(field, model, profile)
                 asked = self._settings.fields.get(field.name, _PLAIN)
-                return judge(column, asked, level, self._settings.minimum)
+                return judge(column, asked, self._settings.minimum)
         return skipped(field.name, "No version has a profile of it; train or add one again.")
 
     def _left_out(self, field: Field) -> str | None:
@@ -156,9 +174,7 @@ class Judge:
             return "The log has no column for it in this window."
         return None
 
-    def _answers(
-        self, variant: str, tag: str, rows: int, model: Model | None
-    ) -> list[FieldVerdict]:
+    def _answers(self, variant: str, tag: str, rows: int, model: Model | None) -> list[Found]:
         """Returns what is said of the score and the classes of a version, before control."""
         minimum = self._settings.minimum
         if model is None:
@@ -170,10 +186,10 @@ class Judge:
             why = f"{rows:,} rows were answered; at least {minimum:,} are needed."
             return [skipped("score", why, rows)]
         columns = self.reader.answers(variant, model, model.profile)
-        return [judge(each, _PLAIN, self._settings.level, minimum) for each in columns]
+        return [judge(each, _PLAIN, minimum) for each in columns]
 
-    def _skill(self, variant: str, model: Model) -> Performance:
-        """Returns how well a version has answered, before control."""
+    def _skill(self, variant: str, model: Model) -> tuple[Performance, Null | None]:
+        """Returns how well a version has answered, and the null that is to decide, if one can."""
         rows, found = figures(self._window.db, variant, model.tag, model.manifest)
         about: dict[str, Any] = {"variant": variant, "model": model.tag, "rows": rows, **found}
         skill = found.get("skill")
@@ -186,23 +202,27 @@ class Judge:
             why = "All these rows have the same truth, so there is no skill to be measured."
         elif null is None:
             why = f"The reference of {model.tag} does not tell what skill is usual."
-        elif np.isinf(left := null.threshold(SKILL, rows, self._settings.level)):
+        elif null.supported(SKILL, rows) == 1:
             why = f"The reference has no windows of {rows:,} rows to compare with."
         else:
             # What a model leaves unexplained is judged, so that more is worse.
             p_value = null.p_value(SKILL, rows, 1 - skill)
-            return Performance(
-                status="steady", why="", threshold=1 - left, p_value=p_value, **about
-            )
-        return Performance(status="unknown", why=why, **about)
+            return Performance(status="steady", why="", p_value=p_value, **about), null
+        return Performance(status="unknown", why=why, **about), None
 
 
-def _lost(part: Performance) -> Performance:
-    why = (
-        f"Skill is {part.skill:.3g}: so little, or less, in windows of the reference only with "
-        f"probability {part.p_value:.2g}."
-    )
-    return part.model_copy(update={"status": "drift", "why": why})
+def _decided(part: Performance, null: Null, limit: float, control: str) -> Performance:
+    """Returns what is said of a version whose skill is lost at a p-value of at most the limit."""
+    left = null.threshold(SKILL, part.rows, limit)
+    about: dict[str, Any] = {"control": control}
+    about["threshold"] = 1 - left if np.isfinite(left) else None
+    if part.p_value is not None and part.p_value <= limit:
+        why = (
+            f"Skill is {part.skill:.3g}: so little, or less, in windows of the reference only with "
+            f"probability {part.p_value:.2g}."
+        )
+        about |= {"status": "drift", "why": why}
+    return part.model_copy(update=about)
 
 
 def _too_few(rows: int, minimum: int) -> str:

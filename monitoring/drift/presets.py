@@ -20,7 +20,7 @@ from monitoring.drift.field_verdict import FieldVerdict, Second
 from monitoring.drift.references import Model
 from monitoring.drift.truth import ANSWERED, group
 from monitoring.drift.window import Window
-from switchyard.errors import SwitchyardError
+from switchyard.errors import SwitchyardError, brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,17 +55,21 @@ _NOTES: Final = {
 }
 
 
+class EvidentlyFailed(SwitchyardError):
+    """Evidently could not make its part of a report."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
     """One report of Evidently.
 
     Attributes:
-        html: The whole page.
+        html: The whole page; None where Evidently failed.
         notes: What was left out, and the size of the samples, in sentences.
         values: Its own value of each column.
     """
 
-    html: str
+    html: str | None
     notes: tuple[str, ...] = ()
     values: Mapping[str, Second] = field(default_factory=dict)
 
@@ -103,7 +107,10 @@ def data_preset(
     if not used or min(len(current), len(before)) < LEAST_ROWS:
         return None
     methods = {name: _METHODS[judged[name].method or "psi"] for name in used}
-    html, values = _run_data(current[used], before[used], numeric, methods)
+    try:
+        html, values = _run_data(current[used], before[used], numeric, methods)
+    except EvidentlyFailed as error:
+        return Preset(None, (error.message,))
     notes = [f"Evidently's part is of {len(current):,} rows and {len(before):,} of the reference."]
     if unusable:
         names = ", ".join(sorted(unusable))
@@ -143,10 +150,13 @@ def performance_preset(
     if classes is not None:
         known = {str(label) for label in classes}
         frames = [frame[frame[TARGET].isin(known)] for frame in frames]
-    frames = [frame.dropna() for frame in frames]
+    frames = [frame.replace([np.inf, -np.inf], np.nan).dropna() for frame in frames]
     if any(len(frame) < LEAST_ROWS or frame[TARGET].nunique() < LEAST_ROWS for frame in frames):
         return None
-    html = _run_performance(frames[0], frames[1], classes)
+    try:
+        html = _run_performance(frames[0], frames[1], classes)
+    except EvidentlyFailed as error:
+        return Preset(None, (error.message,))
     note = (
         f"Evidently's report of {variant} ({split(model.tag)[0]}) is of {len(frames[0]):,} rows "
         f"with truth and {len(frames[1]):,} of the reference."
@@ -272,6 +282,7 @@ def _quietly() -> Iterator[None]:
 
     Raises:
         SwitchyardError: Evidently is not installed.
+        EvidentlyFailed: It has failed, over whatever values.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -280,4 +291,8 @@ def _quietly() -> Iterator[None]:
         except ImportError as error:
             raise SwitchyardError(
                 "The drift report needs Evidently and SciPy; run: pip install '.[drift]'."
+            ) from error
+        except Exception as error:
+            raise EvidentlyFailed(
+                f"A part of Evidently's could not be made ({brief(error)}); ours do not need it."
             ) from error

@@ -6,8 +6,9 @@ API all hold this one form. `verdict.schema.json`, beside this file, is its JSON
 
 A part is `drift`, `steady`, or `unknown`: then `why` says in a sentence what is missing. The whole
 has drifted if its data, a variant's predictions or a variant's performance have: `decides` of each
-part says so. The true answers may drift by themselves without anything being wrong, so `target` is
-judged and shown, and decides nothing. Nor does anything under `customary` or `evidently`.
+part says so. Each of these three is held to the level by itself. The true answers may drift without
+anything being wrong, so `target` is judged and shown, and decides nothing. Nor does anything under
+`customary` or `evidently`.
 """
 
 from __future__ import annotations
@@ -42,23 +43,24 @@ class Part(Form):
         why: The same in a sentence.
         rows: Rows judged.
         decides: Whether the whole has drifted if this part has.
+        control: How its false alarms are kept at the level, in a sentence; empty where nothing was
+            judged.
     """
 
     status: Status
     why: str
     rows: int
     decides: bool = True
+    control: str = ""
 
 
 class Data(Part):
     """The features of the endpoint.
 
     Attributes:
-        control: How false alarms of many features are kept at the level, in a sentence.
         fields: What is said of each.
     """
 
-    control: str
     fields: tuple[FieldVerdict, ...] = ()
 
 
@@ -97,7 +99,7 @@ class Performance(Part):
         model: `name:version`.
         skill: 1 - loss / loss of the constant answer that is best for these rows: log loss against
             that of the base rates, or squared error against that of the mean.
-        threshold: Skill at or below which, by itself, it would have been lost.
+        threshold: Skill at or below which it is lost in this report.
         p_value: Share of the reference's own windows with as little skill.
         accuracy: Share of right answers.
         constant_accuracy: The same of always giving the class that was the most frequent.
@@ -148,6 +150,8 @@ class Verdict(Form):
         version: Of this form.
         endpoint: Name of the endpoint.
         variant: The only variant that was looked at; None for all.
+        planned: Whether it is the report that the plan asks for: of its window up to now, and of
+            all variants. The schedule and the gauges go by these.
         created: When, UTC in ISO 8601.
         since: Beginning of the window, UTC in ISO 8601.
         until: Its end, which it does not hold.
@@ -156,7 +160,7 @@ class Verdict(Form):
         summary: The same in a sentence.
         level: Rate of false alarms that each part is held to.
         rows: Rows in the window.
-        complete: Whether these are all; else only the newest were read.
+        complete: Whether all of them were judged; else a uniform sample was.
         reference: What the data are compared with; None if there is nothing.
         data: The features.
         predictions: By variant and version.
@@ -169,6 +173,7 @@ class Verdict(Form):
     version: Literal[1] = 1
     endpoint: str
     variant: str | None
+    planned: bool = True
     created: str
     since: str
     until: str

@@ -104,13 +104,14 @@ class Window:
         return f"part NOT IN ({parts})" if parts else "true"
 
     def numbers(self, expression: str, where: str, source: str = "judged") -> Array:
-        """Returns an expression's values, sorted, NaN for null: float64 (n,).
+        """Returns an expression's values, sorted, NaN for null and infinite ones: float64 (n,).
 
         DuckDB sends each distinct value once, with how often it came.
         """
         found = self.db.execute(
             f"""
-            SELECT ({expression})::DOUBLE AS value, count(*) AS n FROM {source} WHERE {where}
+            SELECT CASE WHEN isfinite(({expression})::DOUBLE) THEN ({expression})::DOUBLE END
+                AS value, count(*) AS n FROM {source} WHERE {where}
             GROUP BY value ORDER BY value
             """
         ).fetchnumpy()

@@ -92,13 +92,17 @@ def slices_of(batches: Sequence[LoggedBatch], now: float, seconds: int) -> int |
     requests = [request for batch in batches for request in batch.requests]
     if all(request.event_time is None for request in requests):
         return here
-    starts = [
-        np.full(request.rows, here)
-        if request.event_time is None
-        else _starts(request.event_time, here, seconds)
-        for request in requests
-    ]
-    return np.concatenate(starts)
+    never = np.datetime64("NaT", "us")
+    # Joined first: the steps below cost more than one request's few rows.
+    times = np.concatenate(
+        [
+            np.full(request.rows, never) if request.event_time is None else request.event_time
+            for request in requests
+        ]
+    )
+    stamps = times.astype("datetime64[s]")
+    starts = stamps.astype(np.int64) // seconds * seconds
+    return np.where(np.isnat(stamps), here, np.minimum(starts, here))
 
 
 def parts(starts: int | Array) -> Iterator[tuple[int, Array | None]]:
@@ -117,9 +121,3 @@ def parts(starts: int | Array) -> Iterator[tuple[int, Array | None]]:
     values, firsts = np.unique(starts[order], return_index=True)
     found = [*zip(values.tolist(), np.split(order, firsts[1:]), strict=True)]
     yield from found[-MOST_SLICES:]
-
-
-def _starts(times: Array, here: int, seconds: int) -> Array:
-    stamps = times.astype("datetime64[s]")
-    starts = stamps.astype(np.int64) // seconds * seconds
-    return np.where(np.isnat(stamps), here, np.minimum(starts, here))

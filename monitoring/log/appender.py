@@ -216,7 +216,7 @@ class AppendLog(ABC, Generic[T]):
                 del self._segments[key]
                 try:
                     segment.close()
-                except OSError as error:
+                except (OSError, pa.ArrowException) as error:
                     self._log.warning("The log segment %s was cut short: %s", segment.path, error)
 
 

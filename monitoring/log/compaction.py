@@ -26,12 +26,12 @@ from monitoring.log.files import (
     SUFFIX,
     Footer,
     LogFile,
-    alone,
     current,
     footer,
     list_files,
     remove,
 )
+from monitoring.log.locks import alone
 from monitoring.log.segments import SUFFIX as SEGMENT_SUFFIX
 from monitoring.log.segments import Throttle, sync
 

@@ -1,4 +1,4 @@
-"""The feedback log: what became of predictions, as callers report it (`monitoring.shadow.reports`).
+"""The feedback log: what became of predictions, as callers report it (`monitoring.log.reports`).
 
 | column          | type          | meaning                                                       |
 |-----------------|---------------|---------------------------------------------------------------|
@@ -35,8 +35,8 @@ import pyarrow as pa
 
 from monitoring.log.appender import AppendLog
 from monitoring.log.arrow import TIME, microseconds, plain, texts
+from monitoring.log.reports import FeedbackItem, parse
 from monitoring.log.tables import read_tables, unite
-from monitoring.shadow.reports import FeedbackItem, parse
 from switchyard.errors import Overloaded
 
 __all__ = ["COLUMNS", "WINDOW", "FeedbackItem", "FeedbackLog", "parse", "read"]

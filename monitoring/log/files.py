@@ -1,26 +1,20 @@
-"""The Parquet files of a log: what they are called, which of them count, and who may remove them.
+"""The Parquet files of a log: what they are called, and which of them count.
 
 A file that was merged from others (`monitoring.log.compaction`) is called `merged-TIME-RANDOM`,
 and its footer names the files of the same day that it stands for, under `REPLACES`. Those are
 removed after it has come, so for a while, or after a crash for longer, both are there: `current`
 says which of them count.
 
-Whoever reads a log holds `reading` from its look at the segments until it has read the last file;
-whoever removes a Parquet file, or puts a merged one in the place of others, does so within `alone`.
-So no reader meets a file that is gone, and none finds the rows of a segment that it has read again
-in a merged file. Segments become Parquet files without either: those have the segments' ids.
+No file is removed while somebody reads: see `monitoring.log.locks`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -29,6 +23,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from monitoring.log.locks import alone
 from monitoring.log.segments import Throttle
 
 __all__ = [
@@ -38,12 +33,10 @@ __all__ = [
     "SUFFIX",
     "Footer",
     "LogFile",
-    "alone",
     "current",
-    "exclusive",
+    "day_of",
     "footer",
     "list_files",
-    "reading",
     "remove",
 ]
 
@@ -58,12 +51,7 @@ REPLACES: Final = b"switchyard.replaces"
 SUFFIX: Final = ".parquet"
 """How the names of Parquet files end."""
 
-PATIENCE: Final = 2.0
-"""Seconds to wait for readers. One that takes longer is waited for next time."""
-
-_LOCK: Final = "readers.lock"
-_GATE: Final = "readers.gate"
-_POLL_SECONDS: Final = 0.02
+_DATE: Final = "date="
 
 _warn = Throttle(__name__)
 
@@ -95,7 +83,7 @@ class LogFile:
     @property
     def day(self) -> date:
         """The UTC day on which its rows arrived."""
-        return date.fromisoformat(self.place.parent.name.removeprefix("date="))
+        return date.fromisoformat(self.place.parent.name.removeprefix(_DATE))
 
     @property
     def day_ends(self) -> datetime:
@@ -117,6 +105,17 @@ class LogFile:
         return self.place.parts[0]
 
 
+def day_of(folder: str) -> date | None:
+    """Returns the day that the name of a folder stands for; None of those that are not a log's.
+
+    People put files of their own beside ours, an extract, say: those are none of our business.
+    """
+    try:
+        return date.fromisoformat(folder.removeprefix(_DATE)) if folder.startswith(_DATE) else None
+    except ValueError:
+        return None
+
+
 def list_files(folder: Path, kind: str = "", partition: str = "") -> list[LogFile]:
     """Returns the Parquet files of the local disk, whole or not.
 
@@ -128,6 +127,8 @@ def list_files(folder: Path, kind: str = "", partition: str = "") -> list[LogFil
     files = []
     for each in [kind] if kind else KINDS:
         for path in sorted((folder / each / partition).rglob(f"*{SUFFIX}")):
+            if day_of(path.parent.name) is None:
+                continue
             with suppress(FileNotFoundError):
                 about = path.stat()
                 place = PurePosixPath(path.relative_to(folder).as_posix())
@@ -157,12 +158,15 @@ class Footer:
 
 
 def footer(path: Path) -> Footer | None:
-    """Reads the footer of a Parquet file; None, and a warning, if the file is torn, or gone."""
+    """Reads the footer of a Parquet file; None if the file is gone.
+
+    None, and a warning, if it is torn, or no file of a log.
+    """
     try:
         return _footer(path, path.stat().st_size)
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:
         _warn.warning("The rows of the log file %s are left out: %s", path, error)
         return None
 
@@ -172,11 +176,15 @@ def _footer(path: Path, size: int) -> Footer:
     from pyarrow import parquet
 
     about = parquet.read_metadata(path)
+    schema = about.schema.to_arrow_schema().remove_metadata()
+    if "timestamp" not in schema.names or schema.field("timestamp").type != pa.timestamp("us"):
+        raise ValueError("it has no column timestamp, of timestamp[us]")
     leaves = [about.schema.column(index).path for index in range(about.num_columns)]
     place = leaves.index("timestamp")
     groups = [about.row_group(index) for index in range(about.num_row_groups)]
     arrivals = [group.column(place).statistics for group in groups]
-    schema = about.schema.to_arrow_schema().remove_metadata()
+    if not arrivals or not all(arrival and arrival.has_min_max for arrival in arrivals):
+        raise ValueError("it does not say when its rows arrived")
     return Footer(
         about.num_rows,
         min(arrival.min for arrival in arrivals),
@@ -219,70 +227,6 @@ def _current(
     for file in files:
         if file.id in counting if file.is_merged else file.id not in gone:
             yield file
-
-
-@contextmanager
-def reading(folder: Path) -> Iterator[None]:
-    """Keeps the Parquet files of a log where they are."""
-    with ExitStack() as stack:
-        try:
-            gate, lock = (stack.enter_context(_opened(folder / name)) for name in (_GATE, _LOCK))
-        except OSError:
-            pass  # no folder, or no right to write in it: then nobody removes anything either
-        else:
-            fcntl.flock(gate, fcntl.LOCK_SH)
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            fcntl.flock(gate, fcntl.LOCK_UN)
-        yield
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[bool]:
-    """Waits for those who read a log, and holds off others; False if they took too long.
-
-    While it waits no reader begins, so that readers who follow one another do not keep it waiting.
-
-    Args:
-        folder: Folder of the logs; it must be there.
-    """
-    with (
-        exclusive(folder / _GATE, PATIENCE) as first,
-        exclusive(folder / _LOCK, PATIENCE if first else 0.0) as second,
-    ):
-        yield first and second
-
-
-@contextmanager
-def exclusive(path: Path, seconds: float) -> Iterator[bool]:
-    """Holds the lock of a file, which is made if it is missing; False if others had it too long.
-
-    Args:
-        path: The file.
-        seconds: Longest time to wait.
-    """
-    with _opened(path) as handle:
-        yield _locked(handle, time.monotonic() + seconds)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _locked(handle: int, until: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_POLL_SECONDS)
-        else:
-            return True
 
 
 def remove(folder: Path, files: Iterable[LogFile]) -> bool:

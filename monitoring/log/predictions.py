@@ -15,38 +15,51 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from monitoring.log.appender import AppendLog
-from monitoring.log.rows import FIRST, LAST, Encoders, Hidden, LoggedBatch, LoggedRequest
+from monitoring.log.encoder import Encoders
+from monitoring.log.rows import FIRST, LAST, Hidden, LoggedBatch, LoggedRequest
+from monitoring.log.segments import sync
 from monitoring.log.tables import read_tables, unite
+from switchyard import settings
 
 __all__ = ["LoggedBatch", "LoggedRequest", "PredictionLog", "read"]
 
 _REQUEST_BYTES = 1024  # what is kept alive beside the rows themselves, roughly
 _SALT_FILE = "key.salt"
+_SALT_BYTES = 32
 
 
 class PredictionLog(AppendLog[LoggedBatch]):
     """Writes answered batches, off the hot path.
 
-    The salt of the hashed keys lies beside the folder of the logs, in `key.salt`; the first process
-    that writes makes it, and all share it.
+    The salt of the hashed keys is `SWITCHYARD_LOG_SALT`, or lies beside the folder of the logs, in
+    `key.salt`; the first process that writes makes it, and all of the folder share it.
 
     Args:
-        folder: See `AppendLog`, as for the settings.
+        folder: See `AppendLog`, as for the others.
         hidden: By endpoint, fields whose values are not stored; left out, all are.
-        settings: Further arguments of `AppendLog`.
+        rolling: Further arguments of `AppendLog`.
     """
 
     kind: ClassVar[str] = "predictions"
 
     def __init__(
-        self, folder: Path, *, hidden: Mapping[str, Hidden] | None = None, **settings: Any
+        self, folder: Path, *, hidden: Mapping[str, Hidden] | None = None, **rolling: Any
     ) -> None:
-        super().__init__(folder, **settings)
+        super().__init__(folder, **rolling)
         self._hidden = hidden or {}
 
     @cached_property
     def _encoders(self) -> Encoders:
-        return Encoders(_salt(self._folder.parent / _SALT_FILE), self._hidden)
+        salt = settings.log_salt() or _salt(self._folder.parent / _SALT_FILE)
+        return Encoders(salt, self._hidden)
+
+    def start(self) -> None:
+        """Starts the writer."""
+        try:
+            _ = self._encoders  # read here, since the event loop may encode the first batch
+        except OSError as error:
+            self._log.warning("The salt of the %s log cannot be read: %s", self.kind, error)
+        super().start()
 
     def append(self, batch: LoggedBatch) -> None:
         """Queues a batch; never waits or raises. Without room its rows are dropped and counted."""
@@ -96,9 +109,12 @@ def _salt(path: Path) -> bytes:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(32))
-        with suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(secrets.token_bytes(_SALT_BYTES))
+            sync(draft)
+            with suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink()  # on a full disk this is tried again and again
     return path.read_bytes()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from monitoring.log.files import KINDS, LogFile, list_files, remove
+from monitoring.log.files import KINDS, LogFile, day_of, list_files, remove
 from monitoring.log.store import CACHE, Store
 from switchyard.plan_monitoring import LogSettings
 
@@ -81,6 +81,7 @@ def _sweep(folder: Path, now: datetime) -> None:
     today = now.astimezone(UTC).date()
     for top in (*KINDS, *(f"{CACHE}/{kind}" for kind in KINDS)):
         for path in (folder / top).rglob("date=*"):
-            if date.fromisoformat(path.name.removeprefix("date=")) < today - timedelta(days=1):
+            day = day_of(path.name)
+            if day is not None and day < today - timedelta(days=1):
                 with suppress(OSError):  # it is not empty
                     path.rmdir()

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from monitoring.log.files import Footer, footer, reading
+from monitoring.log.files import Footer, footer
+from monitoring.log.locks import reading
 from monitoring.log.segments import read_batches
 from monitoring.log.tables import parquet_files, plain, segment_files
 

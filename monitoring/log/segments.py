@@ -30,14 +30,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from monitoring.telemetry.lines import HOLDS_FIELDS
-
 __all__ = ["SUFFIX", "SegmentWriter", "Throttle", "read_batches", "roll_closed", "sync"]
 
 SUFFIX = ".arrows"
 _SINK_BYTES = 1 << 20
 _GROUP_ROWS = 1 << 16
 _GROUP_BYTES = 32 << 20
+_NONSENSE = (pa.ArrowInvalid, pa.ArrowKeyError, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 
 
 class Throttle:
@@ -56,7 +55,7 @@ class Throttle:
         now = time.monotonic()
         if now >= self._next.get(message, now):
             self._next[message] = now + 60
-            self._logger.warning(message, *args, exc_info=trace, extra={HOLDS_FIELDS: trace})
+            self._logger.warning(message, *args, exc_info=trace)
 
 
 _log = logging.getLogger(__name__)
@@ -119,7 +118,7 @@ class SegmentWriter:
             self._stream.close()
             self._sink.close()
             os.fsync(self._lock)
-        except OSError:
+        except BaseException:
             self._abandon()
             raise
         os.close(self._lock)
@@ -165,12 +164,10 @@ def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
     with pa.OSFile(str(path)) as source:
         try:
             yield from pa.ipc.open_stream(source)
-        except OSError as error:
+        except (OSError, *_NONSENSE) as error:
             # Arrow says "cut off" by an OSError without a number, a bad disk by one with a number.
-            if error.errno is not None:
+            if isinstance(error, OSError) and error.errno is not None:
                 raise
-            _log.info("The log segment %s ends in the middle of a batch: %s", path, error)
-        except pa.ArrowInvalid as error:
             _log.info("The log segment %s ends in the middle of a batch: %s", path, error)
 
 

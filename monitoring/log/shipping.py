@@ -12,15 +12,18 @@ longer than any reader needs from its look at the segments to its last file of t
 from __future__ import annotations
 
 import math
+import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from monitoring.log.compaction import SETTLED, finished, merge, merged_name, small, together
-from monitoring.log.files import KINDS, SUFFIX, LogFile, alone, current, footer, list_files, remove
+from monitoring.log.files import KINDS, SUFFIX, LogFile, current, footer, list_files, remove
+from monitoring.log.locks import alone
 from monitoring.log.store import CACHE, Store
 from switchyard.errors import NotReady
 
@@ -60,7 +63,9 @@ def waiting(folder: Path) -> dict[str, Waiting]:
     return counted
 
 
-def ship(folder: Path, store: Store) -> None:
+def ship(
+    folder: Path, store: Store, known: Collection[PurePosixPath] = ()
+) -> frozenset[PurePosixPath]:
     """Copies finished files to the store, and removes those that it has had since an earlier call.
 
     A torn file stays: it is of no use to anybody there.
@@ -68,6 +73,11 @@ def ship(folder: Path, store: Store) -> None:
     Args:
         folder: Folder of the logs.
         store: The store.
+        known: What the last call returned. What another process has sent since is not removed yet:
+            readers may trust a listing from before.
+
+    Returns:
+        Places of the files that are on both sides now.
 
     Raises:
         NotReady: The store does not answer; what it does not have waits.
@@ -79,10 +89,13 @@ def ship(folder: Path, store: Store) -> None:
         for place in places
         for file in store.files(place.parts[0], "/".join(place.parts[1:]), fresh=True)
     }
-    remove(folder, [file for file in here if there.get(file.place) == file.size])
+    arrived = [file for file in here if there.get(file.place) == file.size]
+    gone = [file for file in arrived if file.place in known]
+    removed = remove(folder, gone)
     for file in here:
         if there.get(file.place) != file.size:
             store.put(folder / file.place, file)
+    return frozenset(file.place for file in here) - {file.place for file in gone if removed}
 
 
 def files_of(
@@ -90,7 +103,7 @@ def files_of(
 ) -> dict[LogFile, Path]:
     """Returns the whole files of a log that count, and where each can be read.
 
-    To be called, and the files to be read, within `monitoring.log.files.reading`.
+    To be called, and the files to be read, within `monitoring.log.locks.reading`.
 
     Args:
         folder: Folder of the logs.
@@ -219,8 +232,7 @@ def _merge_small(folder: Path, store: Store, files: Iterable[LogFile]) -> int:
 
 def trim_cache(folder: Path) -> None:
     """Removes what was not read for longest from the cache, until it is small enough."""
-    found = [path for path in (folder / CACHE).rglob("*") if path.is_file()]
-    used = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in found)
+    used = sorted(_used(folder / CACHE))
     size = sum(one for _, one, _ in used)
     drafts = [path for when, _, path in used if _is_left_over(path, when)]
     with alone(folder) as ours:
@@ -231,6 +243,15 @@ def trim_cache(folder: Path) -> None:
                 break
             path.unlink(missing_ok=True)
             size -= each
+
+
+def _used(cache: Path) -> Iterator[tuple[float, int, Path]]:
+    """Yields when each file was read last, its size, and the file; readers rename theirs now."""
+    for path in cache.rglob("*"):
+        with suppress(FileNotFoundError):
+            about = path.stat()
+            if stat.S_ISREG(about.st_mode):
+                yield about.st_mtime, about.st_size, path
 
 
 def _is_left_over(path: Path, written: float) -> bool:

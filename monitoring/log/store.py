@@ -23,7 +23,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from monitoring.log.files import SUFFIX, LogFile
+from monitoring.log.files import SUFFIX, LogFile, day_of
+from monitoring.log.segments import sync
 from switchyard.errors import NotReady, brief
 
 if TYPE_CHECKING:
@@ -73,12 +74,16 @@ class Store:
         return known[1]
 
     def put(self, path: Path, file: LogFile) -> None:
-        """Copies a local file to its place; one that was cut short is replaced."""
+        """Copies a local file to its place, where it appears whole."""
+        place = str(file.place)
+        draft = str(file.place.with_name(f".{file.id}.draft")) if self._has_folders else place
         with self._asking():
-            if self._needs_folders:
+            if self._has_folders:
                 self._system.create_dir(str(file.place.parent), recursive=True)
-            with path.open("rb") as source, self._system.open_output_stream(str(file.place)) as to:
+            with path.open("rb") as source, self._system.open_output_stream(draft) as to:
                 shutil.copyfileobj(source, to, _BLOCK)
+            if self._has_folders:
+                self._system.move(draft, place)
 
     def fetch(self, file: LogFile, folder: Path) -> Path:
         """Returns a local copy of a file; it is there already if it was fetched lately.
@@ -94,8 +99,9 @@ class Store:
         if path.exists() and path.stat().st_size == file.size:
             os.utime(path)  # used: the cache loses first what was not for long
             return path
-        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{file.id}.{secrets.token_hex(4)}")
+        with self._asking():
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with (
                 self._asking(may_lack=True),
@@ -103,6 +109,7 @@ class Store:
                 draft.open("wb") as to,
             ):
                 shutil.copyfileobj(source, to, _BLOCK)
+            sync(draft)  # by its size alone it would be taken for whole
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
@@ -127,12 +134,13 @@ class Store:
         return [
             LogFile(PurePosixPath(each.path), each.size, each.mtime and each.mtime.timestamp())
             for each in found
-            if each.type == FileType.File and each.path.endswith(SUFFIX)
+            if each.type == FileType.File and each.path.endswith(SUFFIX) and _is_ours(each.path)
         ]
 
     @property
-    def _needs_folders(self) -> bool:
-        return not self.url.startswith("s3:")  # there, a folder would be an object of its own
+    def _has_folders(self) -> bool:
+        # There, a folder would be an object of its own, and an object appears when it is whole.
+        return not self.url.startswith("s3:")
 
     @cached_property
     def _system(self) -> FileSystem:
@@ -161,6 +169,10 @@ class Store:
             ) from error
 
 
+def _is_ours(path: str) -> bool:
+    return day_of(PurePosixPath(path).parent.name) is not None
+
+
 def _s3() -> FileSystem:
     from pyarrow import fs
 
@@ -186,9 +198,13 @@ def name_store(folder: Path, url: str | None) -> None:
     if url is None:
         path.unlink(missing_ok=True)
         return
+    known = store_of(folder)
+    if known is not None and known.url == url:
+        return  # a controller starts on a full disk, too
     folder.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{_NAME}.{secrets.token_hex(4)}")
     draft.write_text(url, encoding="utf-8")
+    sync(draft)
     draft.replace(path)
 
 

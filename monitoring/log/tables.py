@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from monitoring.log.files import reading
+from monitoring.log.locks import reading
 from monitoring.log.segments import SUFFIX, read_batches
 from monitoring.log.shipping import files_of
 from monitoring.log.store import store_of
@@ -55,7 +55,7 @@ def segment_files(folder: Path, kind: str, partition: str = "") -> list[Path]:
 
     They are to be read before `parquet_files` is called: one that vanishes meanwhile is in Parquet
     by then, and a Parquet file that appears meanwhile has the id of a segment that was read. All of
-    it belongs within `monitoring.log.files.reading`.
+    it belongs within `monitoring.log.locks.reading`.
     """
     return sorted((folder / "segments" / kind / partition).rglob(f"*{SUFFIX}"))
 

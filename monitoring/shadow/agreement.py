@@ -16,6 +16,7 @@ from typing import Final
 
 from monitoring.answers import AGREED, ANSWER, BESIDE, MOST_ROWS, read_answers
 from monitoring.log.scan import connect, naive
+from monitoring.log.store import store_of
 
 __all__ = ["Agreement", "RunningAgreement", "agreements", "recent_ratios"]
 
@@ -27,6 +28,9 @@ STRETCH: Final = timedelta(minutes=1)
 
 SETTLED: Final = timedelta(minutes=2)
 """What was mirrored so long ago is on the disk: with its answer, its wait and its compute time."""
+
+SETTLED_IN_STORE: Final = timedelta(minutes=10)
+"""The same where the log has a store: rows of other machines come with the files they finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,8 @@ def recent_ratios(
 class RunningAgreement:
     """Counts since a fixed moment on how many mirrored rows one shadow variant agreed.
 
-    It is made to be asked again and again: what is older than `SETTLED` is counted once.
+    It is made to be asked again and again: what is older than `SETTLED`, or `SETTLED_IN_STORE`, is
+    counted once.
 
     Args:
         folder: Folder of the logs, `$SWITCHYARD_HOME/log`.
@@ -132,12 +137,14 @@ class RunningAgreement:
         self._count = partial(
             agreements, folder, endpoint, variant=variant, primary=primary, most_rows=inf
         )
+        self._folder = folder
         self._settled = since
         self._agreed = self._rows = 0
 
     def until(self, now: datetime) -> tuple[int, int]:
         """Returns the rows on which it agreed, and the rows that it was compared on."""
-        while self._settled + STRETCH < now - SETTLED:
+        age = SETTLED if store_of(self._folder) is None else SETTLED_IN_STORE
+        while self._settled + STRETCH < now - age:
             end = self._settled + STRETCH
             agreed, rows = _sum(self._count(self._settled, end))
             self._agreed, self._rows = self._agreed + agreed, self._rows + rows

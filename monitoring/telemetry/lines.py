@@ -2,6 +2,10 @@
 
 Records of the standard library's loggers, of structlog's, and events that are dictionaries already
 go through the same processors of structlog.
+
+What an error says may quote the values of fields (`could not convert string to float: '...'`), and
+nobody knows which errors do. So a line has the traceback and the kind of every error, and its
+message only where that is asked for, or where it can name nothing but a file or a module.
 """
 
 from __future__ import annotations
@@ -15,19 +19,19 @@ from typing import Any, Final
 import orjson
 import structlog
 
-__all__ = ["HOLDS_FIELDS", "Event", "Item", "Renderer"]
-
-HOLDS_FIELDS: Final = "holds_fields"
-"""Name of the `extra` of a record whose exception's message may quote values of fields."""
+__all__ = ["Event", "Item", "Renderer"]
 
 WITHHELD: Final = "(its message may hold values of fields; `logging.fields` shows it)"
+
+ASYNCIO: Final = "asyncio"
+"""Logger of errors that nobody has awaited."""
 
 Event = dict[str, Any]
 Item = logging.LogRecord | Event
 """What becomes a line: a record, or an event with its `created` time in Unix seconds."""
 
 _FIRST: Final = ("timestamp", "level", "logger", "event")
-_BARE: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", HOLDS_FIELDS})
+_BARE: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 """What every record has; the rest came by `extra`."""
 
 
@@ -70,23 +74,32 @@ class Renderer:
             "created": record.created,
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": self._message(record),
         }
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
-            hides = getattr(record, HOLDS_FIELDS, False) and not self.fields
-            lines = _without_messages(error) if hides else traceback.format_exception(error)
-            event["exception"] = "".join(lines).rstrip()
+            whole = traceback.format_exception if self.fields else _without_messages
+            event["exception"] = "".join(whole(error)).rstrip()
         return event
+
+    def _message(self, record: logging.LogRecord) -> str:
+        """Returns what a record says; asyncio appends futures, and they what their errors say."""
+        message = record.getMessage()
+        return message.partition("\n")[0] if record.name == ASYNCIO and not self.fields else message
 
 
 def _without_messages(error: BaseException) -> Iterator[str]:
-    """Yields the traceback of an error, causes first, without what the errors themselves say."""
-    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if earlier is not None:
-        yield from _without_messages(earlier)
-    yield from traceback.format_tb(error.__traceback__)
-    yield f"{type(error).__qualname__}: {WITHHELD}\n"
+    """Yields the traceback of an error, causes first, without what may be values of fields."""
+    chain: list[BaseException] = []
+    earlier: BaseException | None = error
+    while earlier is not None and earlier not in chain:  # an error may be its own cause
+        chain.append(earlier)
+        hidden = earlier.__suppress_context__
+        earlier = earlier.__cause__ or (None if hidden else earlier.__context__)
+    for each in reversed(chain):
+        yield from traceback.format_tb(each.__traceback__)
+        harmless = isinstance(each, ImportError) or (isinstance(each, OSError) and each.errno)
+        yield f"{type(each).__qualname__}: {each if harmless else WITHHELD}\n"
 
 
 def _dumps(event: Any, **_: Any) -> bytes:

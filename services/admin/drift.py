@@ -4,6 +4,7 @@
 
 The last report, or an earlier one by its number, with its JSON verdict, and in a few words the last
 ones up to the limit. Before the first report, `verdict` is null and `why` says how to come to one.
+`live` holds the scores of the live window, whichever report is asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from typing import Any, Final
 
 from monitoring.drift.history import HISTORY, shown
+from services import live_scores
 from services.admin.api import Call, Route
 from switchyard.errors import InvalidInput
 from switchyard.plan import Plan
@@ -51,4 +53,5 @@ class DriftRoutes:
             asked[key] = int(text)
         limit = min(asked.get("limit", HISTORY), KEPT)
         endpoint = call.path["endpoint"]
-        return shown(endpoint, self._plan, self._state, asked.get("number"), limit)
+        found = shown(endpoint, self._plan, self._state, asked.get("number"), limit)
+        return {**found, "live": live_scores.shown(endpoint, self._plan, self._state)}

@@ -13,8 +13,7 @@ from math import inf
 import orjson
 
 from monitoring.log.feedback import FeedbackLog
-from monitoring.shadow.reports import parse
-from monitoring.telemetry.lines import HOLDS_FIELDS
+from monitoring.log.reports import parse
 from services.admin.auth import Gate
 from services.dataplane import lean
 from services.dataplane.answer import Answer
@@ -193,7 +192,7 @@ async def fail(send: Send, error: Exception, request_id: str | None) -> None:
     elif isinstance(error, ConnectionError):
         logger.debug("a client went away before its request was whole")
     else:
-        logger.error("request %s failed", request_id, exc_info=error, extra={HOLDS_FIELDS: True})
+        logger.error("request %s failed", request_id, exc_info=error)
         await respond_error(send, SwitchyardError(FAILED), request_id)
 
 

@@ -101,7 +101,7 @@ class LeanApp:
             )
             return
         if self._scraper is not None and self._is_scrape(scope):
-            await respond(send, 200, [PROMETHEUS], self._scraper.text())
+            await respond(send, 200, [PROMETHEUS], await self._scraper.text())
             return
         await self.app(scope, receive, send)
         if scope["type"] == "lifespan":  # which lasts until the service has stopped

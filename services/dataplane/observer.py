@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from models.columns import Columns
 from monitoring.log.arrow import field_arrays
 from monitoring.telemetry.logs import Logs
@@ -168,7 +170,10 @@ class Observer:
         if self._logs.settings.fields and trail.work is not None and trail.endpoint is not None:
             settings = trail.endpoint.settings
             hidden = {*settings.redact, *settings.drop}
-            event["inputs"] = partial(_inputs, trail.work.columns, hidden)
+            columns = trail.work.columns
+            # Copied: lines wait for their reader, and a line of 8 rows must not hold thousands.
+            first = columns.take(np.arange(min(MOST_INPUTS, columns.rows)))
+            event["inputs"] = partial(_inputs, first, hidden)
         self._logs.tell(event)
 
 
@@ -177,11 +182,10 @@ def _attributes(trail: Trail, request_id: str | None) -> dict[str, Any]:
 
 
 def _inputs(columns: Columns, hidden: Collection[str]) -> list[dict[str, Any]]:
-    """Returns the first rows of a request as records, without the fields that are not stored."""
-    first = columns.slice(0, min(MOST_INPUTS, columns.rows))
+    """Returns rows of a request as records, without the fields that are not stored."""
     names = [field.name for field in columns.schema]
-    values = [array.to_pylist() for array in field_arrays(columns.schema, [first])]
+    values = [array.to_pylist() for array in field_arrays(columns.schema, [columns])]
     shown = [
         (name, column) for name, column in zip(names, values, strict=True) if name not in hidden
     ]
-    return [{name: column[row] for name, column in shown} for row in range(first.rows)]
+    return [{name: column[row] for name, column in shown} for row in range(columns.rows)]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from math import ceil
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from monitoring.metrics import Metrics
 from services.dataplane.batcher import Batcher, Part
 from services.dataplane.breaker import Circuit
 from services.dataplane.link import HostLink, infer_path
+from services.dataplane.spans import hop_spans
 from services.dataplane.ticket import Flight, Ticket, logged
 from services.topology import EndpointSpec, VariantSpec
 from services.wire import oip
@@ -33,8 +33,6 @@ GATHER_SECONDS = 0.02
 
 LEAST_PATIENCE = 0.5
 """Share of the plan's time limit after which a time-out is held against a variant."""
-
-_UNTRACED: Final = nullcontext("")
 
 Array = np.ndarray[Any, Any]
 
@@ -90,6 +88,11 @@ class Variant:
         self._path = infer_path(spec.model, spec.version)
         self._project = Projection(endpoint.schema, spec.manifest.fields)
         self._classes = endpoint.classes
+        self._about = {
+            "switchyard.endpoint": endpoint.name,
+            "switchyard.variant": spec.name,
+            "switchyard.model": spec.tag,
+        }
         limit = endpoint.settings.limits.max_queue_ms / 1000
         self._primary = Batcher(
             self._send, join=Scores.concat, max_rows=MAX_BATCH_ROWS, slots=slots,
@@ -246,35 +249,11 @@ class Variant:
         length, body = oip.pack(self._project(columns))
         timeout = max(part.deadline for part in parts) - now
         waited = [now - part.queued_at for part in parts]
-        with self._traced(parts, waited, role, columns.rows) as context:
+        with hop_spans(self.link.traces, parts, waited, role, self._about) as context:
             output, computed = await self.link.infer(self._path, length, body, timeout, context)
         scores = Scores.from_output(output, self._classes)
         self.metrics.batch(columns.rows, waited, computed, scores.confidence, scores.best)
         return columns, scores
-
-    def _traced(
-        self, parts: list[Part[Columns]], waited: list[float], role: str, rows: int
-    ) -> AbstractContextManager[str]:
-        """Returns spans of a batch, which yield headers, if one of its requests is traced."""
-        traces = self.link.traces
-        if traces is None:
-            return _UNTRACED
-        spans = [
-            (part.tag.span, seconds)
-            for part, seconds in zip(parts, waited, strict=True)
-            if part.tag.span is not None
-        ]
-        if not spans:
-            return _UNTRACED
-        about: dict[str, str | int] = {
-            "switchyard.endpoint": self.endpoint,
-            "switchyard.variant": self.spec.name,
-            "switchyard.model": self.tag,
-            "switchyard.role": role,
-            "switchyard.rows": rows,
-            "switchyard.requests": len(parts),
-        }
-        return traces.hop(spans, about)
 
     def _write(
         self,

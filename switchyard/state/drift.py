@@ -40,6 +40,7 @@ class DriftReports(Part):
                 verdict["until"],
                 verdict["variant"],
                 verdict,
+                verdict["planned"],
             )
             db.execute(drift_reports.insert().values(**asdict(added)))
             old = (_table.endpoint == endpoint) & (_table.number <= number - KEPT)
@@ -58,15 +59,12 @@ class DriftReports(Part):
     def current_drift_report(self, endpoint: str) -> DriftReport | None:
         """Returns the report that tells how an endpoint is now; None if there is none.
 
-        That is the one whose window ends last, of all variants together. One about an earlier
-        window or a single variant may have been asked for since.
+        That is the last one of those that the plan asks for. One about an earlier window, a shorter
+        one or a single variant may have been made since.
         """
-        query = sa.select(drift_reports).where(
-            _table.endpoint == endpoint, _table.variant.is_(None)
-        )
-        order = (_table.until.desc(), _table.number.desc())
+        query = sa.select(drift_reports).where(_table.endpoint == endpoint, _table.planned)
         with transaction(self._reader) as db:
-            row = db.execute(query.order_by(*order).limit(1)).first()
+            row = db.execute(query.order_by(_table.number.desc()).limit(1)).first()
         return None if row is None else DriftReport(*row)
 
     def drift_reports(self, endpoint: str, limit: int = KEPT) -> list[DriftReport]:

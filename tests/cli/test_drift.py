@@ -11,9 +11,10 @@ import pytest
 from commands import Run, commands
 from drifting import World, log_rows, opened, rows, tell, truths
 
+import cli.drift
 from cli.drift import app
-from monitoring.drift import Verdict
-from switchyard.errors import InvalidInput, NotFound
+from monitoring.drift import Request, Verdict
+from switchyard.errors import InvalidInput, NotFound, NotReady
 from switchyard.records import utc_now
 
 PLAN = """\
@@ -109,3 +110,24 @@ def test_watch_makes_reports_until_it_is_interrupted(
     assert pauses == [300, 300]
     assert said.stdout.count("flights: not judged. No row of 'flights' lies between") == 2
     assert len(world.state.drift_reports("flights")) == 2
+
+
+def test_watch_outlives_an_outage_of_the_database(
+    run: Run, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, pauses = cli.drift._run, iter((None, KeyboardInterrupt))
+
+    def away(asked: Request) -> Verdict:
+        monkeypatch.setattr("cli.drift._run", real)
+        raise NotReady("The state database does not answer: gone.")
+
+    def pause(_: float) -> None:
+        if (ends := next(pauses)) is not None:
+            raise ends
+
+    monkeypatch.setattr("cli.drift._run", away)
+    monkeypatch.setattr("time.sleep", pause)
+    said = run("watch", "--endpoint", "flights")
+    assert said.exit_code == 0
+    assert "flights: The state database does not answer: gone." in said.stderr
+    assert len(world.state.drift_reports("flights")) == 1

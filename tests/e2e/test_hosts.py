@@ -63,8 +63,17 @@ def test_a_host_refuses_pickles_on_its_socket(small: Server) -> None:
         assert answer.status_code == 200, answer.text
         expected = httpx.post(f"{small.url}/predict", json={"inputs": rows.tolist()}).json()
         assert [row["prediction"] for row in answer.json()] == expected["predictions"]
-        bad = client.post("/digits-sklearn", json={"inputs": [{"pixel_0_0": "dark"}]})
-        assert bad.status_code == 400, bad.text
+
+
+def test_bentoml_tells_of_a_refused_call_without_its_values(small: Server) -> None:
+    """It logs the traceback of every refusal, whose message quotes what was refused."""
+    with httpx.Client(transport=socket_of_host(small), base_url="http://host") as client:
+        for inputs in ([{"pixel_0_0": "a dark one"}], ["a dark one"]):
+            bad = client.post("/digits-sklearn", json={"inputs": inputs})
+            assert bad.status_code == 400, bad.text
+    told = "Exception on /digits-sklearn"
+    wait_until(lambda: small.output.read_text().count(told) == 2, "both stand in the log")
+    assert "a dark one" not in small.output.read_text()
 
 
 def test_a_host_on_tcp_answers_its_router_only(make_server: Callable[..., Server]) -> None:

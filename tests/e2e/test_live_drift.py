@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import httpx
 import orjson
+import pytest
 from e2e.calls import flight, flights, send_all
 from e2e.plans import two_variants
 from e2e.server import Server, wait_until
@@ -18,7 +19,7 @@ from switchyard.state import State
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 PLAN = two_variants(0.7, 0.3, shadow="{torch: 0.5}", workers=2).replace(
-    "router:", "    drift: {minimum: 200, ignore: [dest]}\nrouter:"
+    "router:", "    drift: {minimum: 200, ignore: [dest], every: 20s}\nrouter:"
 )
 
 
@@ -41,9 +42,10 @@ def gauges(server: Server) -> dict[str, float]:
 def test_two_workers_count_to_the_last_row(make_server: Callable[..., Server]) -> None:
     server = make_server(plan=PLAN).start()
     state = State.open(f"sqlite:///{server.home / 'state.db'}")
-    bodies = [{"inputs": flights(1 + n % 3), "key": f"k{n}"} for n in range(300)]
+    patient = {"timeout_ms": 20_000}
+    bodies = [{"inputs": flights(1 + n % 3), "key": f"k{n}", **patient} for n in range(300)]
     bodies += [{"inputs": [flight(origin="LAX")]} for _ in range(20)]  # refused
-    replies = send_all(server.port, bodies)
+    replies = send_all(server.port, bodies, at_once=8)
     assert Counter(reply.status for reply in replies) == {200: 300, 400: 20}
     wait_until(lambda: counted(state)["", "temp"] == 600, "all rows are in the database", 10)
 
@@ -58,6 +60,17 @@ def test_two_workers_count_to_the_last_row(make_server: Callable[..., Server]) -
         'ks"',
         "psi",
     }
+
+    report = 'drift_report_verdict{endpoint="flights",kind="data"}'
+    wait_until(lambda: gauges(server).get(report) == 1.0, "a report is made on schedule", 90)
+    token = {"authorization": f"Bearer {server.environ['SWITCHYARD_ADMIN_TOKEN']}"}
+    url = f"{server.url}/admin/v1/endpoints/flights/drift"
+    said = httpx.get(url, headers=token).json()
+    assert (said["verdict"]["rows"], said["verdict"]["status"]) == (600, "drift")
+    assert (server.home / "reports" / "drift" / "flights").is_dir()
+    live = {(one["variant"], one["name"]): one for one in said["live"]}
+    assert live[None, "distance"]["score"] == pytest.approx(shown[name], abs=1e-9)
+    assert live[None, "distance"]["rows"] == 600
 
     killed, _ = server.workers("Router")
     killed.send_signal(signal.SIGKILL)

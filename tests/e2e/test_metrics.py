@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 import pytest
 from e2e.calls import digits, flight, flights
-from e2e.server import Server, wait_until
+from e2e.server import ROOT, Server, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.log import predictions as log
@@ -247,6 +247,18 @@ def test_contract_names_and_labels_are_there(busy: Server) -> None:
     assert missing() == set()
     told = Metrics(busy).sums("model_feedback_rows", "endpoint", "variant", time_window="1h")
     assert set(told) == {("flights", "sklearn"), ("flights", "torch")}
+
+
+def test_every_metric_stands_in_the_docs(busy: Server) -> None:
+    """What the libraries and BentoML add is theirs to explain."""
+    docs = "".join(
+        (ROOT / "docs" / f"{page}.md").read_text() for page in ("operations", "monitoring")
+    )
+    named = set(re.findall(r"`([a-z_]+)`", docs))
+    shown = {sample.name for sample in Metrics(busy).samples}
+    ours = {re.sub("_(bucket|count|sum)$", "", name) for name in shown}
+    others = ("bentoml_", "python_", "process_")
+    assert {name for name in ours if not name.startswith(others)} <= named
 
 
 def test_a_scrape_of_two_workers_is_quick(busy: Server) -> None:

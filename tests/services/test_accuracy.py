@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from drift_worlds import profiled
+from drift_worlds import rows as days
 from logs import START, Asked, Told, write_feedback, write_predictions
 from prometheus_client import CollectorRegistry
 
@@ -14,7 +17,7 @@ from services.accuracy import AccuracyJob
 from switchyard.plan import Plan
 from switchyard.records import utc_now
 
-PLAN = {
+PLAN: dict[str, Any] = {
     "endpoints": {
         "flights": {
             "stable": "old",
@@ -31,7 +34,7 @@ def gauges(
 ) -> Callable[[int, dict[str, object]], dict[tuple[str, str], float]]:
     """Writes rows of which every other is answered rightly; returns gauges by name and window."""
 
-    def make(rows: int, about: dict[str, object]) -> dict[tuple[str, str], float]:
+    def make(rows: int, about: dict[str, object], **drift: float) -> dict[tuple[str, str], float]:
         version = register("m-old", **about)
         now = (utc_now() - START).total_seconds() - 60
         asked = [
@@ -41,7 +44,9 @@ def gauges(
         write_predictions(tmp_path, asked, classes=classes)  # type: ignore[arg-type]
         write_feedback(tmp_path, [Told(f"{n}", now, str(n % 4 // 2)) for n in range(rows)])
         registry = CollectorRegistry()
-        AccuracyJob(Plan.model_validate(PLAN), tmp_path, registry).publish()
+        endpoint = PLAN["endpoints"]["flights"]
+        plan = {"endpoints": {"flights": {**endpoint, "drift": {**endpoint["drift"], **drift}}}}
+        AccuracyJob(Plan.model_validate(plan), tmp_path, registry).publish()
         return {
             (sample.name, sample.labels["time_window"]): sample.value
             for family in registry.collect()
@@ -68,6 +73,31 @@ def test_every_window_has_all_gauges_of_a_classification(gauges: Callable[..., d
         assert got["model_calibration_error", window] == 0.25
         assert math.isnan(got["model_skill_threshold", window])  # the version has no profile
     assert ("model_absolute_error", "1h") not in got
+
+
+@pytest.fixture(scope="module")
+def reference() -> dict[str, Any]:
+    """A profile whose windows of 20 rows leave 0.8 of the base rate's loss or more 1 time in 20."""
+    left = [0.5, 0.6, 0.7, 0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.92, 0.94]
+    tail = " ".join(map(str, [30, *left]))
+    null = {"label": "contiguous", "rows": 3000, "tails": {"skill": {20: tail}}}
+    return {**profiled(days(10, 1)).model_dump(mode="json"), "skill": null}
+
+
+@pytest.mark.parametrize(
+    ("rows", "level", "least"), [(40, 0.05, 0.2), (20, 0.1, 0.3), (19, 0.05, math.nan)]
+)
+def test_skill_has_the_threshold_of_the_reference_at_the_plans_level(
+    gauges: Callable[..., dict],
+    reference: dict[str, Any],
+    rows: int,
+    level: float,
+    least: float,
+) -> None:
+    """Fewer rows than the smallest window of the reference have none."""
+    got = gauges(rows, {**BINARY, "drift_null": reference}, level=level)
+    for window in ("1h", "24h", "7d"):
+        assert got["model_skill_threshold", window] == pytest.approx(least, nan_ok=True)
 
 
 def test_a_regression_has_gauges_of_its_own(gauges: Callable[..., dict]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from drifting import World, make_plan, opened
 from prometheus_client import CollectorRegistry
 
+from models.bring.child import Ended
 from services.drift import LEASE, DriftJob
 from switchyard.plan import Plan
 from switchyard.records import utc_now
@@ -66,6 +67,33 @@ def test_a_report_that_cannot_be_made_is_a_warning_and_tried_again_later(
     assert world.state.acquire_lease(LEASE, "another", 1.0)
 
 
+@pytest.mark.parametrize(
+    ("last", "shown"),
+    [
+        ("ValueError: could not convert 'a-patient'", "ended with 1: ValueError;"),
+        ("duckdb.ConversionException: 'a-patient'", "ended with 1: duckdb.ConversionException;"),
+        ("a-patient was here: twice", "ended with 1;"),
+        ("", "ended with 1;"),
+    ],
+)
+def test_a_report_that_crashes_leaves_no_value_in_the_log(
+    last: str,
+    shown: str,
+    world: World,
+    plan: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("services.drift.child.ask", lambda *_, **__: Ended(1, None, last))
+    world.version()
+    ours = Ours(plan, world.state)
+    ours.later(EVERY)
+    ours.job.advance()
+    assert shown in caplog.text
+    assert "switchyard drift run --endpoint flights" in caplog.text
+    assert "patient" not in caplog.text
+
+
 def test_while_another_leader_is_at_it_nothing_is_made(world: World, plan: Plan) -> None:
     world.version()
     ours = Ours(plan, world.state)
@@ -90,6 +118,22 @@ def test_a_report_is_made_when_it_is_due_and_not_before(world: World, plan: Plan
     again.later(EVERY - 60)
     again.job.advance()
     assert world.state.drift_report("flights") == first
+
+
+def test_reports_made_by_hand_of_other_windows_do_not_put_off_the_schedule(
+    world: World, plan: Plan
+) -> None:
+    world.version()
+    ours = Ours(plan, world.state)
+    ours.later(EVERY)
+    said = {**world.run(variant="m").model_dump(mode="json"), "status": "drift"}
+    by_hand = world.state.add_drift_report("flights", said)
+    ours.job.advance()
+    last = world.state.drift_report("flights")
+    assert last is not None
+    assert last.number > by_hand.number
+    ours.job.publish()
+    assert math.isnan(ours.gauge("data") or 0)
 
 
 def test_gauges_say_what_the_last_report_said(world: World, plan: Plan) -> None:

@@ -28,6 +28,7 @@ from services.traffic.split import initial
 from services.trials import shares_by_revision, statistics_of
 from switchyard.errors import Conflict, InvalidInput, NotFound
 from switchyard.plan import Plan
+from switchyard.plan_monitoring import LogSettings
 from switchyard.records import Experiment, Revision, iso
 from switchyard.settings import ROOT
 from switchyard.state import State
@@ -457,6 +458,18 @@ def test_rows_of_a_clock_that_was_set_back_come_in_late_but_come_in(
     assert test.observed() == (3, 0)
 
 
+def test_feedback_that_comes_from_another_machine_by_the_store_is_waited_for(
+    bench: Callable[..., Bench],
+) -> None:
+    test = bench()
+    test.plan = test.plan.model_copy(update={"log": LogSettings(store="file:///elsewhere")})
+    write_predictions(test.folder, [Asked("a", 0, "k")])
+    test.run(101)
+    write_feedback(test.folder, [Told("a", 90, reward=4)])
+    test.run(400)
+    assert test.means()["old"] == (1, 4.0)
+
+
 def test_a_log_that_is_gone_changes_nothing(bench: Callable[..., Bench]) -> None:
     test = bench()
     write_predictions(test.folder, [Asked("a", 0, "k"), Asked("b", 0, "l")], roll=True)
@@ -720,6 +733,7 @@ sys.path.insert(0, "tests")
 from logs import at
 from services.experiments import LAG, advance
 from switchyard.plan import Plan
+from switchyard.plan_monitoring import LogSettings
 from switchyard.state import State
 folder, url, plan = sys.argv[1:]
 state, plan = State.open(url), Plan.model_validate_json(plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,15 @@ def test_ignored_fields_are_not_counted(state: State, reference: Profile) -> Non
     spec = spec_of(state, ignore=["temp", "dewp"])
     seen = watched(spec, {"old": reference, "new": reference})
     assert [[*sheet.bins] for sheet, _, _ in seen.fields] == [["carrier"]]
+
+
+@pytest.mark.usefixtures("profiled")
+def test_fields_that_must_not_be_stored_are_not_counted(state: State, reference: Profile) -> None:
+    spec = spec_of(state)
+    hidden = spec.settings.model_copy(update={"redact": ["temp"], "drop": ["carrier"]})
+    seen = watched(replace(spec, settings=hidden), {"old": reference, "new": reference})
+    assert seen.fields == ()
+    assert {variant for variant, _ in seen.predictions} == {"old", "new"}
 
 
 async def count(router: Router, *batches: Any) -> None:

@@ -34,7 +34,7 @@ ALTERED = """
 from models import store
 from services.shelf import Shelf
 
-(version,) = store.versions("m")
+version = store.versions("m")[-1]
 (version.path / "reference.parquet").write_bytes(b"no table")
 shelf = Shelf("sklearn", 1)
 shelf.load(f"m:{version.version}")

@@ -149,6 +149,14 @@ def test_constant_and_empty_columns_are_no_trouble(reference):
     assert Profile.model_validate_json(found.model_dump_json()).rows == len(frame)
 
 
+def test_a_value_whose_square_is_more_than_a_float_holds_is_no_trouble(reference):
+    frame = reference.head(600).copy()
+    frame.loc[3, "price"] = 1e300
+    found = profiled(frame).fields["price"]
+    assert (found.deviation, found.maximum) == (None, 1e300)
+    assert "ks" in found.null.methods
+
+
 def test_a_regression_is_profiled_by_its_values(reference):
     frame = reference.assign(prediction=reference["price"] * 0.9, target=reference["price"])
     about = {"task": "regression", "output": "values", "classes": None}

@@ -120,6 +120,34 @@ def test_event_times_end_at_the_last_one_whose_truth_is_known(folder: Path) -> N
     assert of(book, 8 * DAY) == {}
 
 
+def test_a_replay_of_earlier_months_after_that_of_later_ones_is_shown(folder: Path) -> None:
+    """What was replayed last is the world that is judged, not what happened last in it."""
+    late, early = -100 * DAY, -200 * DAY
+    write_predictions(folder, [Asked(f"{n}", n, event_time=late + n * HOUR) for n in range(9)])
+    write_feedback(folder, [Told(f"{n}", 10, "1") for n in range(9)])
+    book = stepped(folder, 60)
+    assert of(book, 60)["24h"] == (9, 0.0)
+    again = [Asked(f"again {n}", 1200 + n, event_time=early + n * HOUR) for n in range(5)]
+    for at_second, some in ((1300, again[:3]), (1400, again[3:])):  # the first are forgotten soon
+        write_predictions(folder, some)
+        write_feedback(folder, [Told(each.request_id, 1250, "0") for each in some])
+        book.advance(at(at_second))
+    assert of(book, 1400) == {"1h": (2, 1.0), "24h": (5, 1.0), "7d": (5, 1.0)}
+
+
+def test_one_row_of_long_ago_neither_hides_the_others_nor_ends_the_book(folder: Path) -> None:
+    days = [Asked(f"{n}", n, event_time=-100 * DAY + n * HOUR) for n in range(9)]
+    write_predictions(folder, [*days, Asked("old", 20, event_time=-200 * DAY)])
+    write_feedback(folder, [Told(each.request_id, 21, "0") for each in days])
+    write_feedback(folder, [Told("old", 22, "1")])
+    book = stepped(folder, 60)
+    assert of(book, 60)["24h"] == (9, 1.0)
+    write_predictions(folder, [Asked("next", 100, event_time=-100 * DAY)])
+    write_feedback(folder, [Told("next", 101, "0")])
+    book.advance(at(160))
+    assert of(book, 160)["24h"] == (10, 1.0)
+
+
 def test_an_event_time_in_the_future_is_a_mistake(folder: Path) -> None:
     write_predictions(folder, [Asked("a"), Asked("b", event_time=400 * DAY)])
     write_feedback(folder, [Told("a", 1, "0"), Told("b", 1, "0")])
@@ -170,15 +198,29 @@ def test_a_regression_has_errors(folder: Path) -> None:
     assert judged.sums.figures()["absolute_error"] == 0.25
 
 
-def test_memory_of_reports_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("apart", [DAY, 4 * HOUR])
+def test_memory_of_reports_is_bounded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, apart: float
+) -> None:
+    """Within a day too: a busy one has more reports than there is room for."""
     monkeypatch.setattr(accuracy_book, "MOST_REPORTS", 1)
     book = AccuracyBook(folder)
-    for day in range(3):
-        write_predictions(folder, [Asked(f"{day}", day * DAY)])
-        write_feedback(folder, [Told(f"{day}", day * DAY + 1, "0")])
-        book.advance(at(day * DAY + 60))
-    assert sum(map(len, book._counted._by_day.values())) == 1
-    assert of(book, 2 * DAY + 60)["7d"] == (3, 1.0)
+    for n in range(3):
+        write_predictions(folder, [Asked(f"{n}", n * apart)])
+        write_feedback(folder, [Told(f"{n}", n * apart + 1, "0")])
+        book.advance(at(n * apart + 60))
+    assert len(book._counted) == 1
+    assert of(book, 2 * apart + 60)["7d"] == (3, 1.0)
+
+
+def test_reports_that_are_looked_at_again_are_never_forgotten(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accuracy_book, "MOST_REPORTS", 1)
+    write_predictions(folder, [Asked(f"{n}") for n in range(4)])
+    write_feedback(folder, [Told(f"{n}", 900.0 * n, "0") for n in range(4)])
+    book = stepped(folder, *(600.0 * step for step in range(1, 9)))
+    assert of(book, 4800)["7d"] == (4, 1.0)
 
 
 @settings(

@@ -14,7 +14,7 @@ from models.schema import Field, Schema
 from monitoring.drift import Verdict
 from monitoring.drift.archive import KEPT
 from monitoring.drift.field_verdict import FieldVerdict
-from switchyard.errors import InvalidInput, NotFound
+from switchyard.errors import InvalidInput, NotFound, SwitchyardError
 
 pytestmark = pytest.mark.usefixtures("no_pages")
 
@@ -139,6 +139,18 @@ def test_another_type_in_an_older_part_of_the_log_is_no_error(world: World) -> N
     y = of(world.run(), "y")
     assert y.missing is not None
     assert y.missing.share == pytest.approx(0.5)
+    assert (y.status, y.rows) == ("steady", ROWS)
+
+
+def test_values_that_the_log_lacks_and_no_request_did_are_not_taken_for_none(world: World) -> None:
+    """Of a field that takes no null; a score of no values at all would be 0, and no drift."""
+    tag = world.version()
+    text = [each for each in SCHEMA if each.name != "y"]
+    older = Schema.of([*text, Field(name="y", type="text")])
+    log_rows(world.log, rows(y="words"), tag, schema=older)
+    y = of(world.run(), "y")
+    assert y.status == "unknown"
+    assert y.why == "Only 0 rows have this column; at least 200 are needed."
 
 
 def test_rows_of_the_future_are_left_out_and_named(world: World) -> None:
@@ -163,6 +175,18 @@ def test_a_method_for_numbers_on_labels_is_refused_in_a_sentence(world: World) -
     log_rows(world.log, rows(), world.version())
     found = world.run(drift={"fields": {"colour": {"method": "ks"}}})
     assert of(found, "colour").why.startswith("ks is for numbers; choose psi, js or chi2")
+
+
+@pytest.mark.parametrize("method", ["ks", "wasserstein", "psi"])
+def test_a_value_near_the_largest_that_there_is_does_not_end_the_report(
+    world: World, method: str
+) -> None:
+    """Its square is more than a float holds."""
+    far = rows()["y"].mask(np.arange(ROWS) == 3, 1.7e308).mask(np.arange(ROWS) == 4, -1.7e308)
+    log_rows(world.log, rows(y=far), world.version())
+    y = of(world.run(drift={"fields": {"y": {"method": method}}}), "y")
+    assert y.status == ("drift" if method == "wasserstein" else "steady")
+    assert y.deviation is None
 
 
 # What it finds.
@@ -287,6 +311,9 @@ def test_loss_of_skill_alarms_and_a_fall_of_the_base_rate_does_not(world: World)
     tell(world.log, np.random.default_rng(5).integers(0, 2, 1_000), request_id="lost")
     lost = world.run(until=NOW - day(99))
     assert lost.performance[0].status == "drift"
+    assert lost.performance[0].skill is not None
+    assert lost.performance[0].threshold is not None
+    assert lost.performance[0].skill <= lost.performance[0].threshold
     assert "the skill of m" in lost.summary
     assert lost.target is not None
     assert not lost.target.decides
@@ -300,8 +327,36 @@ def test_true_answers_that_move_are_shown_and_decide_nothing(world: World) -> No
     assert found.target is not None
     assert found.target.status == "drift"
     assert found.status == "steady"
+    late, on_time = found.target.fields[0].labels
+    assert (late.label, late.share, on_time.label, on_time.share) == ("1", 1, "0", 0)
+    assert late.reference == pytest.approx(truths(rows(3_000, seed=7), seed=8).mean())
     assert "The true answers have drifted, which decides nothing." in found.summary
+    assert "1 100.0% (was" in Path(found.html).read_text()
     assert "All these rows have the same truth" in found.performance[0].why
+
+
+def test_thresholds_of_skill_are_those_of_a_level_that_all_variants_share(world: World) -> None:
+    one, two = world.version("one"), world.version("two")
+    frame = rows(1_000)
+    for name, tag in (("one", one), ("two", two)):
+        log_rows(world.log, frame, tag, variant=name, request_id=name)
+        tell(world.log, truths(frame), request_id=name)
+    alone = world.run("one", "two", variant="one").performance[0]
+    together = world.run("one", "two").performance[0]
+    assert alone.control == "alarm at a p-value of at most 0.05"
+    assert together.control == "alarm at a p-value of at most 0.025: 0.05 shared out among 2"
+    assert alone.threshold is not None
+    assert together.threshold is not None
+    assert together.threshold < alone.threshold
+
+
+def test_labels_that_moved_most_are_named(world: World) -> None:
+    blue = rows()["colour"].mask(np.arange(ROWS) % 2 == 0, "blue")
+    log_rows(world.log, rows(colour=blue), world.version())
+    labels = of(world.run(), "colour").labels
+    assert labels[0].label == "blue"
+    assert labels[0].share == pytest.approx((blue == "blue").mean())
+    assert labels[0].reference == pytest.approx(0.1, abs=0.02)
 
 
 def test_a_sample_of_a_large_window_is_judged_and_said_so(
@@ -329,6 +384,25 @@ def test_reports_are_kept_in_files_and_in_the_state_database(world: World, tmp_p
     assert report is not None
     assert report.verdict == said
     assert (report.status, report.until) == ("steady", found.until)
+
+
+def test_only_what_the_plan_asks_for_says_how_it_is_now(world: World) -> None:
+    log_rows(world.log, rows(), world.version())
+    first = world.run(window=timedelta(days=1))
+    for asked in ({"window": timedelta(hours=9)}, {"until": NOW}, {"variant": "m"}):
+        world.run(**asked)
+    current = world.state.current_drift_report("flights")
+    assert current is not None
+    assert current.verdict == first.model_dump(mode="json")
+
+
+def test_a_page_that_cannot_be_written_leaves_no_part_of_it(world: World, tmp_path: Path) -> None:
+    world.version()
+    place = tmp_path / "folder.html"
+    place.mkdir()
+    with pytest.raises(SwitchyardError, match=r"cannot be written to /.*/folder.html \(Is a dir"):
+        world.run(html=place)
+    assert [each.name for each in tmp_path.glob(".*")] == []
 
 
 def test_files_of_the_oldest_reports_are_removed(world: World) -> None:

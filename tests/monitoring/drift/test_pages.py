@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,23 @@ def test_evidently_stands_below_our_verdict_with_its_own_values(world: World) ->
     assert y.score < 1e-6
     assert "Sturges" in colour.note
     assert said["x"] is None
+    assert "iterative_telemetry" not in sys.modules, "Evidently counts its users"
+
+
+def test_where_evidently_fails_ours_stands_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("too many bins")
+
+    monkeypatch.setattr("evidently.Report.run", fail)
+    log_rows(world.log, rows(y=rows()["y"] + 1), world.version())
+    tell(world.log, truths(rows()))
+    found = world.run()
+    assert found.status == "drift"
+    said = "A part of Evidently's could not be made (ValueError: too many bins); ours do not"
+    assert [note[: len(said)] for note in found.notes] == [said] * 2
+    assert said in Path(found.html).read_text()
 
 
 @pytest.mark.usefixtures("no_pages")

@@ -20,7 +20,8 @@ from log_parts import DAY, OLD, SCHEMA, entry, fails, numbered, numbers, write_p
 
 from monitoring.log import compaction
 from monitoring.log.compaction import LARGE, MANY, compact, small, together
-from monitoring.log.files import Footer, footer, list_files, reading
+from monitoring.log.files import Footer, footer, list_files
+from monitoring.log.locks import reading
 from monitoring.log.segments import SegmentWriter
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -157,7 +158,7 @@ def test_nothing_is_replaced_while_somebody_reads(
 ) -> None:
     for number in range(3):
         write_part(folder, f"{number}", [number])
-    monkeypatch.setattr("monitoring.log.files.PATIENCE", 0.0)
+    monkeypatch.setattr("monitoring.log.locks.PATIENCE", 0.0)
     with reading(folder):
         assert compact(folder, time.time()) == 0
     assert names(folder) == ["0", "1", "2"]

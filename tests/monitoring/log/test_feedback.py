@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from monitoring.log import feedback as feedback_log
 from monitoring.log.feedback import FeedbackItem, FeedbackLog, parse, read
-from monitoring.shadow.reports import MAX_ITEMS
+from monitoring.log.reports import MAX_ITEMS
 from switchyard.errors import InvalidInput, Overloaded
 
 

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,9 @@ from log_parts import DAY, entry, numbers, write_part
 
 from monitoring.feedback import open_joined
 from monitoring.log import files as log_files
-from monitoring.log.files import LogFile, alone, current, footer, list_files, reading, remove
+from monitoring.log import locks
+from monitoring.log.files import LogFile, current, footer, list_files, remove
+from monitoring.log.locks import alone, reading
 from monitoring.log.scan import Scan, connect
 from monitoring.log.segments import Throttle
 
@@ -41,6 +45,23 @@ def test_a_parquet_file_that_was_cut_anywhere_is_left_out(share: float, tmp_path
     torn.write_bytes(content[: int(share * len(content))])
     assert numbers(folder) == list(range(50))
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"x": [1]}),
+        pa.table({"timestamp": ["now"]}),
+        pa.table({"timestamp": pa.nulls(2, pa.timestamp("us"))}),
+        pa.table({"timestamp": pa.array([], pa.timestamp("us"))}),
+    ],
+    ids=["no time", "text", "nulls", "no rows"],
+)
+def test_a_parquet_file_of_something_else_breaks_no_reader(table: pa.Table, folder: Path) -> None:
+    path = write_part(folder, "a", range(3))
+    pq.write_table(table, path.with_name("b.parquet"))
+    assert numbers(folder, since=DAY) == [0, 1, 2]
+    assert count_by_scan(folder) == 3
 
 
 @pytest.mark.parametrize("end", [b"", b"PAR1", b"\x00" * 5000, b"\xff\xff\xff\x7fPAR1"])
@@ -117,7 +138,7 @@ def test_nothing_is_removed_while_somebody_reads(
 ) -> None:
     write_part(folder, "a", range(3))
     (file,) = list_files(folder)
-    monkeypatch.setattr(log_files, "PATIENCE", 0.0)
+    monkeypatch.setattr(locks, "PATIENCE", 0.0)
     with reading(folder), reading(folder), alone(folder) as ours:
         assert not ours
     monkeypatch.undo()
@@ -142,7 +163,7 @@ def test_removal_waits_for_readers_of_every_kind(
 ) -> None:
     write_part(folder, "a", range(3))
     files = list_files(folder)
-    monkeypatch.setattr(log_files, "PATIENCE", 0.0)
+    monkeypatch.setattr(locks, "PATIENCE", 0.0)
     with connect() as db:
         parts = iter(Scan(db, folder, "predictions"))
         next(parts)

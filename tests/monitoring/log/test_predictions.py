@@ -1,5 +1,6 @@
 """The prediction log: exactly the rows that were appended, whatever befalls process or disk."""
 
+import errno
 import json
 import stat
 import threading
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 
 from models.columns import Columns
 from models.schema import Field, Schema
-from monitoring.log import appender
+from monitoring.log import appender, predictions
+from monitoring.log.encoder import Encoder
 from monitoring.log.predictions import LoggedBatch, PredictionLog, read
-from monitoring.log.rows import Encoder, column_names
+from monitoring.log.rows import column_names
 from monitoring.log.segments import roll_closed
 
 SALT = b"salt" * 8
@@ -248,6 +250,41 @@ def test_keys_are_hashed_alike_in_all_processes_and_stored_nowhere(
     assert stat.S_IMODE((folder.parent / "key.salt").stat().st_mode) == 0o600
     for path in folder.rglob("*.parquet"):
         assert b"somebody" not in path.read_bytes()
+
+
+def test_machines_with_one_salt_hash_a_key_alike(
+    batch: Batch, open_log: OpenLog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = []
+    for salt in ("one", "one", "other"):
+        monkeypatch.setenv("SWITCHYARD_LOG_SALT", salt)
+        log = open_log()
+        log.start()
+        made = batch((1,), schema=ONE)
+        made.requests[0].key = "k"
+        log.append(made)
+        log.close()
+        keys = read(folder)["key"].to_pylist()
+        assert not (folder.parent / "key.salt").exists()
+    assert len(keys) == 3
+    assert len(set(keys)) == 2
+
+
+def test_a_disk_without_room_for_the_salt_is_not_filled_with_drafts(
+    batch: Batch, open_log: OpenLog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(predictions, "sync", full)
+    dropped: list[int] = []
+    log = open_log(on_drop=dropped.append)
+    log.start()
+    for seed in range(3):
+        log.append(batch((2,), seed))
+    log.close()
+    assert sum(dropped) == 6
+    assert [path for path in folder.parent.iterdir() if path.is_file()] == []
 
 
 def test_logs_that_start_at_once_agree_on_the_salt(

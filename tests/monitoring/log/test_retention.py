@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from log_parts import DAY, SCHEMA, entry, numbered, numbers, write_part
 
 from monitoring.feedback import open_joined
-from monitoring.log.files import reading
+from monitoring.log.locks import reading
 from monitoring.log.retention import GB, expired, retain
 from monitoring.log.segments import SegmentWriter
 from switchyard.plan_monitoring import LogSettings
@@ -66,7 +66,7 @@ def test_readers_go_on_with_what_is_left_and_no_segment_is_touched(
     segments = folder / "segments" / "predictions" / "endpoint=e"
     writer = SegmentWriter(segments, iter(["s"]), SCHEMA)
     writer.write(numbered([99]))
-    monkeypatch.setattr("monitoring.log.files.PATIENCE", 0.0)
+    monkeypatch.setattr("monitoring.log.locks.PATIENCE", 0.0)
     with reading(folder):
         assert retain(folder, None, LogSettings(keep_days=2), NOW) == 0
     assert retain(folder, None, LogSettings(keep_days=2), NOW) == 7

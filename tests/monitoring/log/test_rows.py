@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.schema import Field, Schema
+from monitoring.log.encoder import REDACTED, Encoder
 from monitoring.log.predictions import LoggedBatch, PredictionLog, read
-from monitoring.log.rows import LAST, REDACTED, Encoder, Hidden, column_names
+from monitoring.log.rows import LAST, Hidden, column_names
 from monitoring.log.segments import roll_closed
 
 Batch = Callable[..., LoggedBatch]

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,21 @@ def test_every_cut_of_a_segment_leaves_the_whole_batches_before_it(
         got = list(read_batches(cut))
         assert len(got) >= whole, f"cut at {length} of {ends}"
         assert [b.to_pydict() for b in got] == [rows(3 * i).to_pydict() for i in range(len(got))]
+
+
+def test_a_segment_whose_head_was_garbled_breaks_no_reader(
+    write: Callable[..., SegmentWriter], tmp_path: Path
+) -> None:
+    writer = write(rows(0))
+    content = writer.path.read_bytes()
+    garbled = tmp_path / "garbled.arrows"
+    for place in range(len(content)):
+        for bit in (0, 3, 6):
+            changed = bytearray(content)
+            changed[place] ^= 1 << bit
+            garbled.write_bytes(changed)
+            with suppress(pa.ArrowMemoryError):  # a length that nobody has the memory for
+                assert len(list(read_batches(garbled))) <= 1
 
 
 def test_a_segment_that_is_not_there_is_an_error_not_an_empty_one(tmp_path: Path) -> None:

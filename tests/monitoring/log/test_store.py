@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 import pytest
 from log_parts import DAY, SCHEMA, entry, numbered, numbers, write_part
@@ -54,8 +57,7 @@ def away(
 
 def moved(folder: Path, away: Store) -> None:
     """Ships until all is in the store."""
-    ship(folder, away)
-    ship(folder, away)
+    ship(folder, away, ship(folder, away))
     assert list_files(folder) == []
 
 
@@ -64,10 +66,10 @@ def test_a_file_is_first_on_both_sides_then_in_the_store_and_read_once(
 ) -> None:
     write_part(folder, "a", range(3))
     write_part(folder, "b", range(3, 5), day=DAY + timedelta(days=1))
-    ship(folder, away)
+    sent = ship(folder, away)
     assert len(list_files(folder)) == len(away.files("predictions")) == 2
     assert numbers(folder) == [0, 1, 2, 3, 4]
-    ship(folder, away)
+    assert ship(folder, away, sent) == set()
     assert list_files(folder) == []
     assert numbers(folder) == [0, 1, 2, 3, 4]
     assert numbers(folder, since=DAY + timedelta(days=1)) == [3, 4]
@@ -78,6 +80,78 @@ def test_a_file_is_first_on_both_sides_then_in_the_store_and_read_once(
     with open_joined(folder) as db:
         assert db.execute("SELECT count(*) FROM joined").fetchone() == (5,)
     assert away.files("feedback") == []
+
+
+def test_two_keepers_of_one_folder_leave_no_reader_without_a_file(
+    folder: Path, away: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LISTED_SECONDS", 60.0)
+    write_part(folder, "a", range(3))
+    assert numbers(folder) == [0, 1, 2]  # and remembers that the store is empty
+    ours = ship(folder, away)
+    theirs = ship(folder, Store(away.url))  # the other one, a moment later
+    assert numbers(folder) == [0, 1, 2]
+    assert theirs == ours
+    ship(folder, Store(away.url), theirs)
+    assert list_files(folder) == []
+
+
+def test_a_file_appears_whole_in_the_store(
+    folder: Path, away: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = write_part(folder, "a", range(3))
+    seen: list[int] = []
+
+    def copy(source: IO[bytes], to: IO[bytes], _: int) -> None:
+        content = source.read()
+        to.write(content[:100])
+        seen.append(len(Store(away.url).files("predictions")))
+        to.write(content[100:])
+
+    monkeypatch.setattr(store.shutil, "copyfileobj", copy)
+    away.put(part, entry("a"))
+    assert seen == [0]
+    (file,) = away.files("predictions", fresh=True)
+    assert file.size == part.stat().st_size
+
+
+def test_files_of_others_beside_ours_change_nothing(folder: Path, away: Store) -> None:
+    part = write_part(folder, "a", range(3))
+    extract = folder / "predictions" / "extract.parquet"
+    shutil.copy(part, extract)
+    odd = folder / "predictions" / "endpoint=e" / "date=backup" / "a.parquet"
+    odd.parent.mkdir()
+    shutil.copy(part, odd)
+    for theirs in ("extract", "other"):
+        Store(away.url).put(
+            part, replace(entry(theirs), place=PurePosixPath("predictions/x.parquet"))
+        )
+    assert numbers(folder, since=DAY) == [0, 1, 2]
+    moved(folder, away)
+    assert numbers(folder, since=DAY) == [0, 1, 2]
+    now = datetime(2024, 2, 1, tzinfo=UTC)
+    assert retain(folder, away, LogSettings(keep_days=1), now) == 1
+    assert numbers(folder) == []
+    assert extract.exists()
+    assert odd.exists()
+
+
+def test_the_cache_is_trimmed_beside_readers_who_fetch(
+    folder: Path, away: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = folder / CACHE / ".draft"
+    draft.parent.mkdir(parents=True)
+    draft.touch()
+    found = Path.rglob
+
+    def rglob(self: Path, pattern: str) -> Iterator[Path]:
+        for path in list(found(self, pattern)):
+            draft.unlink(missing_ok=True)  # a reader was faster
+            yield path
+
+    monkeypatch.setattr(Path, "rglob", rglob)
+    trim_cache(folder)
+    assert not draft.exists()
 
 
 def test_what_was_cut_short_in_the_store_is_sent_again(folder: Path, away: Store) -> None:
@@ -96,8 +170,7 @@ def test_a_torn_file_is_not_sent_and_one_in_the_store_is_left_out(
     torn = write_part(folder, "a", range(3))
     torn.write_bytes(torn.read_bytes()[:-9])
     write_part(folder, "b", range(3, 6))
-    ship(folder, away)
-    ship(folder, away)
+    ship(folder, away, ship(folder, away))
     assert [file.id for file in list_files(folder)] == ["a"]
     assert waiting(folder)["predictions"].torn == 1
     away.put(torn, entry("c"))
@@ -144,8 +217,9 @@ def test_readers_beside_shipping_and_merging_see_each_row_once(
     done, merged = threading.Event(), threading.Event()
 
     def keep() -> None:
+        sent: Collection[PurePosixPath] = ()
         while not done.is_set():
-            ship(folder, away)
+            sent = ship(folder, away, sent)
             if compact_store(folder, away, time.time()):
                 merged.set()
 
@@ -267,6 +341,15 @@ def test_a_bucket_that_is_not_there_is_one_sentence(folder: Path, s3_url: str) -
     write_part(folder, "a", [1])
     with pytest.raises(NotReady, match="NO_SUCH_BUCKET"):
         ship(folder, Store("s3://no-such-bucket/x"))
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(folder: Path, away: Store) -> None:
+    write_part(folder, "a", [1])
+    moved(folder, away)
+    (folder / CACHE).write_text("")
+    with pytest.raises(NotReady, match="cache") as refusal:
+        numbers(folder)
+    assert "\n" not in refusal.value.message
 
 
 def test_a_folder_says_which_store_it_has(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mirrored import Answer, at, shadow, write
 
+from monitoring.log.store import name_store
 from monitoring.shadow.agreement import Agreement, RunningAgreement, agreements, recent_ratios
 
 LATE, EARLY = (0.25, 0.75), (0.75, 0.25)
@@ -74,6 +75,17 @@ def test_what_has_settled_is_not_read_again(folder: Path) -> None:
         path.unlink()
     write(folder, [Answer("b", LATE, 599), shadow("b", EARLY, 600)])
     assert running.until(at(601)) == (1, 2)
+
+
+def test_rows_of_other_machines_that_come_by_the_store_are_counted(
+    folder: Path, tmp_path: Path
+) -> None:
+    name_store(folder, f"file://{tmp_path}/store")
+    running = RunningAgreement(folder, "flights", at(0), variant="torch", primary="sklearn")
+    assert running.until(at(400)) == (0, 0)
+    write(folder, [Answer("a", LATE, 100), shadow("a", LATE, 100)])
+    assert running.until(at(401)) == (1, 1)
+    assert running.until(at(760)) == (1, 1)
 
 
 def test_the_metric_is_of_the_version_that_was_mirrored_to_last(folder: Path) -> None:

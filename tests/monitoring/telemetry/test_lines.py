@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
 import sys
+from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from monitoring.telemetry.lines import HOLDS_FIELDS, Item, Renderer
+from monitoring.telemetry.lines import Item, Renderer
 
 EVENT = {"created": 1.5, "level": "info", "logger": "switchyard.access", "event": "request"}
 
@@ -60,21 +64,73 @@ def test_what_is_costly_is_made_only_for_the_line() -> None:
     assert line({**EVENT, "inputs": lambda: [{"a": 1}]})["inputs"] == [{"a": 1}]
 
 
-def test_the_text_of_an_error_that_may_quote_rows_is_withheld() -> None:
-    said = line(record("failed", exc_info=failure(), **{HOLDS_FIELDS: True}))["exception"]
+def test_the_text_of_errors_which_may_quote_rows_is_withheld() -> None:
+    said = line(record("failed", exc_info=failure()))["exception"]
     assert "a row failed: could" not in said
     assert "could not convert" not in said
     assert said.index("ValueError") < said.index("RuntimeError")  # the cause comes first
     assert "in failure" in said
-    assert HOLDS_FIELDS not in said
 
 
-@pytest.mark.parametrize(("holds", "fields"), [(True, True), (False, False)])
-def test_other_errors_and_those_that_may_be_shown_are_whole(holds: bool, fields: bool) -> None:
-    item = record("failed", exc_info=failure(), **({HOLDS_FIELDS: True} if holds else {}))
-    said = line(item, fields)["exception"]
+def test_errors_are_whole_where_fields_may_be_shown() -> None:
+    said = line(record("failed", exc_info=failure()), fields=True)["exception"]
     assert 'could not convert string to float: "a-patient\'s-name"' in said
     assert "RuntimeError: a row failed: could not" in said
+
+
+@pytest.mark.parametrize(
+    ("cause", "shown"),
+    [
+        (lambda: Path("/no/such/file").read_bytes(), "No such file or directory: '/no/such/file'"),
+        (lambda: __import__("no_such_module"), "No module named 'no_such_module'"),
+    ],
+)
+def test_what_an_error_says_of_files_and_modules_is_no_field(
+    cause: Callable[[], object], shown: str
+) -> None:
+    with pytest.raises((OSError, ImportError)) as raised:
+        cause()
+    error = raised.value
+    found = line(record("failed", exc_info=(type(error), error, error.__traceback__)))
+    assert shown in found["exception"]
+
+
+def test_an_error_of_the_system_that_somebody_made_up_is_withheld() -> None:
+    error = OSError("a-patient's-name")
+    found = line(record("failed", exc_info=(OSError, error, None)))
+    assert "patient" not in found["exception"]
+
+
+def test_an_error_that_is_its_own_cause_is_told_once() -> None:
+    error = ValueError("a-patient's-name")
+    error.__cause__ = error
+    assert line(record("failed", exc_info=(ValueError, error, None)))["exception"].count("(") == 1
+
+
+@pytest.mark.parametrize("fields", [False, True])
+def test_what_asyncio_says_of_an_error_that_nobody_awaited(fields: bool) -> None:
+    """It shows the task, and a task shows its error, message and all."""
+    told: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = told.append  # type: ignore[method-assign]
+    logging.getLogger("asyncio").addHandler(handler)
+
+    async def fail(value: str) -> None:
+        float(value)
+
+    async def forget() -> None:
+        task = asyncio.create_task(fail("a-patient's-name"))
+        await asyncio.wait([task])
+        del task
+
+    asyncio.run(forget())
+    gc.collect()
+    logging.getLogger("asyncio").removeHandler(handler)
+    (item,) = told
+    found = line(item, fields)
+    assert found["event"].startswith("Task exception was never retrieved")
+    assert ("patient" in str(found)) is fields
+    assert "in fail" in found["exception"]
 
 
 def test_on_a_terminal_a_line_is_text() -> None:

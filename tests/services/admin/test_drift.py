@@ -10,9 +10,12 @@ import httpx
 import pytest
 from drifting import World, make_plan, opened
 
+from models import store
+from models.drift.profile import read as read_profile
 from services.admin.api import AdminApi
 from services.admin.auth import Gate
 from services.admin.drift import DriftRoutes
+from switchyard.records import DriftCount, iso, utc_now
 
 TOKEN = "the-admin-token"
 PATH = "/admin/v1/endpoints/flights/drift"
@@ -80,3 +83,18 @@ def test_the_last_report_an_earlier_one_and_the_history(ask: Ask, world: World) 
     assert [each["number"] for each in last["history"]] == [2, 1]
     assert ask(number="1").json()["verdict"] == first.model_dump(mode="json")
     assert [each["number"] for each in ask(limit="1").json()["history"]] == [2]
+
+
+def test_live_scores_stand_beside_the_reports(ask: Ask, world: World) -> None:
+    tag = world.version()
+    assert ask().json()["live"] == []
+    now = iso(utc_now())
+    profile = read_profile(store.manifest(*store.split(tag)))
+    assert profile is not None
+    counts = {"y": [*profile.fields["y"].counts]}
+    rows = sum(counts["y"])
+    world.state.count_drift([DriftCount("w", "flights", 0, "", tag, rows, counts, now)])
+    (score,) = ask().json()["live"]
+    assert (score["variant"], score["name"], score["method"]) == (None, "y", "ks")
+    assert (score["score"], score["rows"]) == (0, rows)
+    assert score["threshold"] > 0

@@ -150,6 +150,17 @@ def test_values_of_fields_are_told_only_where_that_is_asked_for() -> None:
     assert len(log.events[2]["inputs"]()) == 8
 
 
+def test_a_line_that_waits_holds_no_request_in_memory() -> None:
+    log = Log(access=1.0, fields=True)
+    one = observer(log)
+    trail = followed(one, rows=100)
+    one.answered(trail, 200, "r1")
+    assert trail.work is not None
+    (shown, _) = log.events[0]["inputs"].args
+    for name, block in shown.blocks.items():
+        assert not np.shares_memory(block, trail.work.columns.blocks[name])
+
+
 def test_fields_that_are_not_stored_are_never_told() -> None:
     log = Log(access=1.0, fields=True)
     one = observer(log)

@@ -48,10 +48,10 @@ class Canaries(Part):
 
     def taken_back(self) -> dict[str, str]:
         """Returns by endpoint when the last canary that failed was taken back, in ISO 8601."""
-        when = sa.select(canaries.c.endpoint, sa.func.max(canaries.c.since))
+        when = sa.select(canaries.c.endpoint, sa.func.max(canaries.c.since).label("since"))
         query = when.filter_by(status="failed").group_by(canaries.c.endpoint)
         with transaction(self._reader) as db:
-            return dict(db.execute(query).tuples().all())
+            return {row.endpoint: row.since for row in db.execute(query)}
 
     def move_canary(self, canary: Canary, revision: Revision | None = None) -> Canary:
         """Records a change of a canary, together with the revision of traffic that it brings.

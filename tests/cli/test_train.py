@@ -85,6 +85,7 @@ def test_trains_prints_json_and_says_each_step_once():
         "digits-sklearn: reading the data",
         "digits-sklearn: training",
         "digits-sklearn: judging it by the hold-out",
+        "digits-sklearn: profiling its reference data",
         f"digits-sklearn: saved as digits-sklearn:{row['version']}",
     ]
 

@@ -103,6 +103,7 @@ def test_the_access_log_is_changed_while_it_runs(served: Server) -> None:
     assert len(requests(served)) == 42
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_written_stops_nothing(make_server: Callable[..., Server]) -> None:
     server = make_server(plan=DIGITS + "logging: {access: 1.0}\n")
     server.output = Path("/dev/full")

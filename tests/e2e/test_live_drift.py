@@ -39,6 +39,7 @@ def gauges(server: Server) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
+@pytest.mark.slow
 def test_two_workers_count_to_the_last_row(make_server: Callable[..., Server]) -> None:
     server = make_server(plan=PLAN).start()
     state = State.open(f"sqlite:///{server.home / 'state.db'}")

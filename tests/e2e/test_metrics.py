@@ -185,6 +185,7 @@ def test_sums_are_those_of_callers_and_of_the_log_to_the_last_request(busy: Serv
     assert got.sums("prediction_log_dropped_total") == {}
 
 
+@pytest.mark.slow
 def test_what_callers_make_up_becomes_no_series(busy: Server) -> None:
     busy.start()
     send(busy.port, mixed(64))

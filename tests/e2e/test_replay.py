@@ -123,6 +123,7 @@ def data_names() -> list[str]:
     return [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_a_summary(past: Server) -> None:
     command = [*COMMAND, "--url", past.url, "--endpoint", "flights", *JULY, "--rate", "100/s"]
     process = subprocess.Popen(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import orjson
+import pytest
 from e2e.calls import FLIGHT, send_all
 from e2e.plans import two_variants
 from e2e.server import Server
@@ -21,6 +22,7 @@ def variants_of(server: Server, keys: list[str]) -> dict[str, str]:
     return {key: answer["variant"] for key, answer in zip(keys, answers, strict=True)}
 
 
+@pytest.mark.slow
 def test_keys_stay_with_their_variant(make_server: Callable[..., Server]) -> None:
     server = make_server(plan=two_variants(0.7, 0.3, workers=2)).start()
     assert len(server.workers("Router")) == 2

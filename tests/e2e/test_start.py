@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 import httpx
+import pytest
 from e2e.plans import DIGITS
 from e2e.server import ROOT, Server
 
@@ -38,6 +39,7 @@ GPU = "hosts: {sklearn: {resources: {gpu: 1}}}\n"
 NO_GPU = "finds none that works here"
 
 
+@pytest.mark.slow
 def test_a_declared_gpu_that_is_missing_is_said_once(make_server: Callable[..., Server]) -> None:
     server = make_server(plan=DIGITS + GPU, env={"CUDA_VISIBLE_DEVICES": ""}).start()
     report = httpx.get(f"{server.url}/health").json()
@@ -46,6 +48,7 @@ def test_a_declared_gpu_that_is_missing_is_said_once(make_server: Callable[..., 
     assert server.output.read_text().count(NO_GPU) == 1
 
 
+@pytest.mark.slow
 def test_a_required_gpu_that_is_missing_stops_the_serve(make_server: Callable[..., Server]) -> None:
     plan = DIGITS + GPU.replace("}}}", "}, gpu_required: true}}")
     server = make_server(plan=plan, env={"CUDA_VISIBLE_DEVICES": ""})

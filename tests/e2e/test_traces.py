@@ -114,6 +114,7 @@ def test_a_batch_of_many_requests_links_to_all_of_them(traced: Server, receiver:
     assert any(len(hop.links) > 1 for hop in hops)
 
 
+@pytest.mark.slow
 def test_a_receiver_that_hangs_delays_no_request_and_lost_spans_are_counted(
     make_server: Callable[..., Server],
 ) -> None:

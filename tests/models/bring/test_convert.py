@@ -80,6 +80,7 @@ def test_a_process_that_leaves_early(tmp_path: Path) -> None:
     assert "gave no answer that can be read" in sentence
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
     # A shell that says its number and then waits for a child of its own.
     script = f"echo $$ > {tmp_path / 'pid'}; sleep 600; true"

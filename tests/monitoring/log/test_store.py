@@ -38,7 +38,7 @@ def s3_url(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{s3.bucket}/{secrets.token_hex(4)}/log"
 
 
-@pytest.fixture(params=["s3", "file", "memory"])
+@pytest.fixture(params=[pytest.param("s3", marks=pytest.mark.slow), "file", "memory"])
 def away(
     request: pytest.FixtureRequest,
     folder: Path,
@@ -337,6 +337,7 @@ def test_a_store_that_cannot_be_used_is_one_sentence(folder: Path, url: str, why
     assert numbers(folder) == [1]
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_one_sentence(folder: Path, s3_url: str) -> None:
     write_part(folder, "a", [1])
     with pytest.raises(NotReady, match="NO_SUCH_BUCKET"):

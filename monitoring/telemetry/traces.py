@@ -159,7 +159,8 @@ class Traces:
         )
         link = Link(hop.get_span_context())
         for span, seconds in waited:
-            begun = now - int(seconds * 1e9)
+            # The event loop's clock ticks in ms: no span begins before the one that it is part of.
+            begun = max(now - int(seconds * 1e9), getattr(span, "start_time", 0))
             context = set_span_in_context(span)
             queued = self._tracer.start_span("queue", context, links=[link], start_time=begun)
             queued.end(now)

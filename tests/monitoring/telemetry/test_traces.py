@@ -110,10 +110,21 @@ def test_the_sampler_is_asked_once_for_each_request(
     traces.close()
 
 
+def test_no_queue_begins_before_its_request(kept: InMemorySpanExporter, traces: Traces) -> None:
+    span = traces.request("/predict", {}, time.time())
+    assert span is not None
+    with traces.hop([(span, 0.25)], {}):
+        pass
+    end_request(span, 200, None, {})
+    traces.close()
+    spans = {span.name: span for span in kept.get_finished_spans()}
+    assert spans["queue"].start_time == spans["POST /predict"].start_time
+
+
 def test_the_headers_of_a_hop_make_its_host_a_child(
     kept: InMemorySpanExporter, traces: Traces
 ) -> None:
-    span = traces.request("/predict", {b"traceparent": PARENT}, time.time())
+    span = traces.request("/predict", {b"traceparent": PARENT}, time.time() - 1)
     assert span is not None
     with traces.hop([(span, 0.25)], {"switchyard.rows": 1}) as lines:
         name, _, value = lines.strip().partition(": ")

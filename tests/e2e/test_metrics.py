@@ -71,23 +71,8 @@ class Metrics:
 
 
 @pytest.fixture(scope="module")
-def made(make_server: Callable[..., Server]) -> Server:
-    return make_server(plan=PLAN)
-
-
-@pytest.fixture
-def busy(made: Server) -> Server:
-    """The server, started anew where the test before has stopped it."""
-    if made.process is None or made.process.poll() is not None:
-        made.start()
-    return made
-
-
-@pytest.fixture
-def used(busy: Server) -> Server:
-    """The server, once it has something to tell of."""
-    send(busy.port, mixed(64))
-    return busy
+def busy(make_server: Callable[..., Server]) -> Server:
+    return make_server(plan=PLAN).start()
 
 
 def send(port: int, requests: list[tuple[bytes, str]], at_once: int = 32) -> list[HopReply]:
@@ -200,9 +185,10 @@ def test_sums_are_those_of_callers_and_of_the_log_to_the_last_request(busy: Serv
     assert got.sums("prediction_log_dropped_total") == {}
 
 
-@pytest.mark.slow
-def test_what_callers_make_up_becomes_no_series(used: Server) -> None:
-    with httpx.Client(base_url=used.url, timeout=30) as client:
+def test_what_callers_make_up_becomes_no_series(busy: Server) -> None:
+    busy.start()
+    send(busy.port, mixed(64))
+    with httpx.Client(base_url=busy.url, timeout=30) as client:
 
         def disturb(word: str) -> None:
             folders = ("", "static_content/", "assets/", "admin/v1/endpoints/", "predict/")
@@ -218,11 +204,11 @@ def test_what_callers_make_up_becomes_no_series(used: Server) -> None:
 
         disturb("once")
         time.sleep(1.2)
-        before = Metrics(used).series()
+        before = Metrics(busy).series()
         for number in range(20):
             disturb(f"word{number}")
         time.sleep(1.2)
-        after = Metrics(used).series()
+        after = Metrics(busy).series()
     new = {(name, labels) for name, labels in after - before if not name.endswith("_created")}
     assert not [labels for _, labels in new if re.search(r"word\d", str(labels))]
     # Buckets and codes that had not been seen yet are all that may be new.
@@ -230,7 +216,7 @@ def test_what_callers_make_up_becomes_no_series(used: Server) -> None:
     assert {dict(labels).get("endpoint") for _, labels in new} <= known
 
 
-def test_contract_names_and_labels_are_there(used: Server) -> None:
+def test_contract_names_and_labels_are_there(busy: Server) -> None:
     """DESIGN section 8, as far as requests, feedback and jobs give rise to a series."""
     version = {"endpoint", "variant", "model_version"}
     windowed = {"endpoint", "variant", "time_window"}
@@ -254,26 +240,26 @@ def test_contract_names_and_labels_are_there(used: Server) -> None:
     expected = {(name, frozenset(labels)) for name, labels in wanted.items()}
 
     def missing() -> set[tuple[str, frozenset[str]]]:
-        samples = Metrics(used).samples
+        samples = Metrics(busy).samples
         return expected - {(each.name, frozenset(each.labels) - {"le", "pid"}) for each in samples}
 
     wait_until(lambda: not missing(), "the jobs of the controller have set their gauges", 60)
     assert missing() == set()
-    told = Metrics(used).sums("model_feedback_rows", "endpoint", "variant", time_window="1h")
+    told = Metrics(busy).sums("model_feedback_rows", "endpoint", "variant", time_window="1h")
     assert set(told) == {("flights", "sklearn"), ("flights", "torch")}
 
 
-def test_every_metric_stands_in_the_docs(used: Server) -> None:
+def test_every_metric_stands_in_the_docs(busy: Server) -> None:
     """What the libraries and BentoML add is theirs to explain."""
     docs = "".join(
         (ROOT / "docs" / f"{page}.md").read_text() for page in ("operations", "monitoring")
     )
     named = set(re.findall(r"`([a-z_]+)`", docs))
-    shown = {sample.name for sample in Metrics(used).samples}
+    shown = {sample.name for sample in Metrics(busy).samples}
     ours = {re.sub("_(bucket|count|sum)$", "", name) for name in shown}
     others = ("bentoml_", "python_", "process_")
     assert {name for name in ours if not name.startswith(others)} <= named
 
 
-def test_a_scrape_of_two_workers_is_quick(used: Server) -> None:
-    assert min(Metrics(used).seconds for _ in range(5)) < 0.5  # the benchmark has the real limit
+def test_a_scrape_of_two_workers_is_quick(busy: Server) -> None:
+    assert min(Metrics(busy).seconds for _ in range(5)) < 0.5  # the benchmark has the real limit

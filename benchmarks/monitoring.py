@@ -25,7 +25,6 @@ from typing import Annotated, Final
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import load, rows
 from benchmarks.errors import BenchmarkError
@@ -33,7 +32,7 @@ from benchmarks.report import busy, machine
 from benchmarks.servers import Server
 from benchmarks.targets import FLIGHTS, switchyard_command
 from benchmarks.telemetry import Case, receiving, telling
-from benchmarks.traffic import RESULTS, Round, compare
+from benchmarks.traffic import RESULTS, Round, compare, rounds_table
 
 __all__ = ["main"]
 
@@ -76,7 +75,7 @@ def main(
         raise typer.Exit(1) from error
     ratio = statistics.median(each.ratio for each in found)
     scrape = statistics.median(scrapes)
-    console.print(_table(found))
+    console.print(rounds_table(found, "nothing", "all"))
     console.print(f"all / nothing: {ratio:.3f} (at most {LIMIT:g})")
     console.print(
         f"a scrape under this load: {scrape:.1f} ms, the median of {len(scrapes)} "
@@ -144,16 +143,6 @@ def _scraping(server: Server, scrapes: list[float]) -> Iterator[None]:
     finally:
         enough.set()
         thread.join()
-
-
-def _table(found: list[Round]) -> Table:
-    table = Table("round", "telling nothing, us", "telling all, us", "all / nothing", "errors")
-    for number, each in enumerate(found, 1):
-        table.add_row(
-            str(number), f"{each.before:.1f}", f"{each.now:.1f}", f"{each.ratio:.3f}",
-            str(each.errors),
-        )  # fmt: skip
-    return table
 
 
 if __name__ == "__main__":

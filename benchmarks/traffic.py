@@ -32,7 +32,7 @@ from benchmarks.report import busy, machine
 from benchmarks.servers import Server
 from benchmarks.targets import FLIGHTS, ROOT, switchyard_command
 
-__all__ = ["RESULTS", "Round", "compare", "main", "router_of"]
+__all__ = ["RESULTS", "Round", "compare", "main", "rounds_table", "router_of"]
 
 RESULTS: Final = Path(__file__).with_name("results")
 BEFORE: Final = "ccdf1a1"
@@ -94,7 +94,7 @@ def main(
     except BenchmarkError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from error
-    console.print(_table(found))
+    console.print(rounds_table(found))
     ratio = statistics.median(each.ratio for each in found)
     errors = sum(each.errors for each in found)
     console.print(f"now / before: {ratio:.3f} (at most {LIMIT:g}); errors: {errors}")
@@ -190,8 +190,9 @@ def router_of(server: Server) -> psutil.Process:
     raise BenchmarkError(f"{server.name} has no router.")
 
 
-def _table(found: list[Round]) -> Table:
-    table = Table("round", "before, us", "now, us", "now / before", "errors")
+def rounds_table(found: Sequence[Round], before: str = "before", now: str = "now") -> Table:
+    """Returns a table of rounds, with what the two servers are called in it."""
+    table = Table("round", f"{before}, us", f"{now}, us", f"{now} / {before}", "errors")
     for number, each in enumerate(found, 1):
         table.add_row(
             str(number), f"{each.before:.1f}", f"{each.now:.1f}", f"{each.ratio:.3f}",

@@ -192,8 +192,10 @@ class ControllerBase:
         return OTHER
 
 
-async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-    await respond_error(send, NotFound("The controller answers health and metrics only."), None)
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> int:
+    return await respond_error(
+        send, NotFound("The controller answers health and metrics only."), None
+    )
 
 
 def make_controller(plan: Plan) -> LeanService:

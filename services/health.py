@@ -77,17 +77,17 @@ class Health:
             },
         }
 
-    async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def health(self, scope: Scope, receive: Receive, send: Send) -> int:
         """ASGI handler of `GET /health`."""
-        await respond(send, 200, [JSON], orjson.dumps(self.report()))
+        return await respond(send, 200, [JSON], orjson.dumps(self.report()))
 
-    async def readyz(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def readyz(self, scope: Scope, receive: Receive, send: Send) -> int:
         """ASGI handler of `GET /readyz`."""
-        await respond(send, 200 if self.ready else 503, [PLAIN], b"\n")
+        return await respond(send, 200 if self.ready else 503, [PLAIN], b"\n")
 
-    async def livez(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def livez(self, scope: Scope, receive: Receive, send: Send) -> int:
         """ASGI handler of `GET /livez` and `GET /healthz`."""
-        await respond(send, 200 if self.alive else 503, [PLAIN], b"\n")
+        return await respond(send, 200 if self.alive else 503, [PLAIN], b"\n")
 
 
 def _variants(endpoint: Endpoint) -> dict[str, Any]:

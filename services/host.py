@@ -164,7 +164,7 @@ class HostBase:
             Forbidden("A host on TCP asks for the token that it shares with its router.")
         )
 
-    async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _status(self, scope: Scope, receive: Receive, send: Send) -> int:
         status = {
             "framework": self.framework,
             "pid": os.getpid(),
@@ -172,9 +172,9 @@ class HostBase:
             "device": self.holder.shelf.device,
             "models": {**dict.fromkeys(self.holder.shelf.loaded), **self.holder.shelf.failed},
         }
-        await respond(send, 200, [JSON], orjson.dumps(status))
+        return await respond(send, 200, [JSON], orjson.dumps(status))
 
-    async def _infer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _infer(self, scope: Scope, receive: Receive, send: Send) -> int:
         """One batch of the hop: Open Inference Protocol with binary tensors, both ways."""
         self.calls += 1
         try:
@@ -190,13 +190,13 @@ class HostBase:
             elapsed = int((time.perf_counter() - started) * 1e6)
             length, body = oip.pack_output(output)
         except SwitchyardError as error:
-            await respond_error(send, error, None)
+            return await respond_error(send, error, None)
         else:
             sizes = [
                 (b"inference-header-content-length", str(length).encode()),
                 (b"x-compute-us", str(elapsed).encode()),
             ]
-            await respond(send, 200, [OCTETS, *sizes], body)
+            return await respond(send, 200, [OCTETS, *sizes], body)
         finally:
             self.calls -= 1
 
@@ -241,7 +241,7 @@ def _is_json(scope: Scope) -> bool:
 
 
 def _refuse(error: SwitchyardError) -> Handler:
-    async def handler(scope: Scope, receive: Receive, send: Send) -> None:
-        await respond_error(send, error, None)
+    async def handler(scope: Scope, receive: Receive, send: Send) -> int:
+        return await respond_error(send, error, None)
 
     return handler

@@ -204,14 +204,14 @@ class RouterBase(DeclaredRoutes):
             return path
         return PREFIX if path.startswith(f"{PREFIX}/") else OTHER
 
-    async def _nothing_there(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _nothing_there(self, scope: Scope, receive: Receive, send: Send) -> int:
         error = NotFound(f"There is nothing at {scope['path']}; /docs.json lists the routes.")
-        await respond_error(send, error, None)
+        return await respond_error(send, error, None)
 
-    async def _wrong_method(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _wrong_method(self, scope: Scope, receive: Receive, send: Send) -> int:
         method, _ = self._routes[scope["path"]]
         error = MethodNotAllowed(f"{scope['path']} takes {method}, not {scope['method']}.")
-        await respond_error(send, error, None)
+        return await respond_error(send, error, None)
 
 
 def make_router(

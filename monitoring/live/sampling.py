@@ -1,6 +1,6 @@
 """Which batches are counted when there are more than are needed.
 
-Some ten thousand rows a second tell of drift all that there is to tell; to count a hundred thousand
+Some thousand rows a second tell of drift all that there is to tell; to count a hundred thousand
 would cost the router more than that is worth. So of an endpoint that is busier, whole batches are
 drawn: each is counted with probability 1/w, whatever is in it, and then w times (Horvitz and
 Thompson, 1952). What the bins hold is unbiased, and what a busy minute adds to the window has the
@@ -17,7 +17,7 @@ from typing import Final
 
 __all__ = ["MOST_ROWS", "Sampler"]
 
-MOST_ROWS: Final = 10_000
+MOST_ROWS: Final = 2_000
 """Rows a second of an endpoint that a worker counts; about, and up to this many all of them."""
 
 LEAST_SECONDS: Final = 1.0

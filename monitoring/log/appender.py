@@ -1,7 +1,7 @@
 """Rows from the event loop to segments: a bounded queue and one writer thread for each log.
 
-Under load the event loop itself turns what was appended into record batches, half a millisecond's
-work at a time: done by the thread, each of the many small steps would ask the event loop for the
+Under load the event loop itself turns what was appended into record batches, a millisecond's work
+at a time: done by the thread, each of the many small steps would ask the event loop for the
 interpreter's lock, which costs both several times the work itself. The thread does it for the few
 rows of a quiet time, and all writing, which needs no lock.
 """
@@ -49,8 +49,8 @@ class AppendLog(ABC, Generic[T]):
     """
 
     kind: ClassVar[str]
-    encodes_at: ClassVar[tuple[float, float]] = (512, 1 << 20)
-    """Rows, or bytes, that wait when the event loop turns them into a record batch itself."""
+    encodes_at: ClassVar[tuple[float, float]] = (1024, 1 << 20)
+    """Steps, or bytes, that wait when the event loop turns them into a record batch itself."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class AppendLog(ABC, Generic[T]):
         *,
         worker: str,
         max_rows: int = 200_000,
-        flush_seconds: float = 0.25,
+        flush_seconds: float = 0.5,
         roll_seconds: float = 120.0,
         roll_mb: float = 64.0,
         on_drop: Callable[[int], None],
@@ -77,7 +77,7 @@ class AppendLog(ABC, Generic[T]):
         # Running totals, each written by one thread only: their differences are what waits.
         self._rows_in = self._bytes_in = self._rows_out = self._bytes_out = 0
         # May be off by a few: they only say when encoding is worth while.
-        self._rows_queued = self._bytes_queued = 0
+        self._steps_queued = self._bytes_queued = 0
         self._closed = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{self.kind}-log", daemon=True)
@@ -114,13 +114,14 @@ class AppendLog(ABC, Generic[T]):
         if self._thread.is_alive():
             self._log.warning("The %s log was still writing after %s s.", self.kind, _CLOSE_SECONDS)
 
-    def _offer(self, item: T, rows: int, size: int) -> bool:
+    def _offer(self, item: T, rows: int, size: int, steps: int) -> bool:
         """Queues an item without waiting; False, and nothing counted, if there is no room.
 
         Args:
             item: The item, unchanged from now on.
             rows: Its rows.
             size: About the bytes that it keeps alive.
+            steps: How much work it makes: a microsecond or two each.
         """
         if (
             self._closed
@@ -131,10 +132,10 @@ class AppendLog(ABC, Generic[T]):
         self._rows_in += rows
         self._bytes_in += size
         self._queue.append((item, rows, size))
-        self._rows_queued += rows
+        self._steps_queued += steps
         self._bytes_queued += size
-        rows_at, bytes_at = self.encodes_at
-        if self._rows_queued >= rows_at or self._bytes_queued >= bytes_at:
+        steps_at, bytes_at = self.encodes_at
+        if self._steps_queued >= steps_at or self._bytes_queued >= bytes_at:
             self._encode_queued()
         return True
 
@@ -168,7 +169,7 @@ class AppendLog(ABC, Generic[T]):
     def _encode_queued(self) -> None:
         """Turns what is queued into record batches, one for each group; from either thread."""
         groups: dict[Hashable, list[tuple[T, int, int]]] = {}
-        self._rows_queued = self._bytes_queued = 0
+        self._steps_queued = self._bytes_queued = 0
         while True:
             try:
                 entry = self._queue.popleft()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from functools import lru_cache
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -58,21 +60,31 @@ def plain(kind: pa.DataType, values: Array, missing: Array | None = None) -> pa.
 
 def texts(values: Sequence[str | None], counts: Array | None = None) -> pa.Array:
     """Returns texts as a string column, each as often as its count says, or once."""
-    encoded = [b"" if value is None else value.encode() for value in values]
-    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-    missing = np.array([value is None for value in values], bool)
-    if counts is not None:
-        encoded = [text * count for text, count in zip(encoded, counts.tolist(), strict=True)]
-        lengths, missing = np.repeat(lengths, counts), np.repeat(missing, counts)
-    buffers = [_validity(missing), _offsets(lengths), pa.py_buffer(b"".join(encoded))]
+    missing = None
+    present: Sequence[str] = values  # type: ignore[assignment]
+    if values.count(None):
+        missing = np.array([value is None for value in values], bool)
+        present = [value or "" for value in values]
+    joined = "".join(present)
+    parts: Sequence[str | bytes] = present
+    if not joined.isascii():
+        parts = [text.encode() for text in present]
+    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+    if counts is not None and len(values) < counts.sum():
+        joined = "".join(map(mul, present, counts.tolist()))
+        lengths = np.repeat(lengths, counts)
+        missing = None if missing is None else np.repeat(missing, counts)
+    buffers = [_validity(missing), _offsets(lengths), pa.py_buffer(joined.encode())]
     return pa.Array.from_buffers(pa.string(), len(lengths), buffers)
 
 
 def labels(values: Sequence[str], counts: Array) -> pa.Array:
     """Returns texts as a label column, each as often as its count says."""
     known = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    if len(known) == 1:
+        return _coded(np.zeros(counts.sum(), np.int32), (*known,))
     codes = np.fromiter(map(known.__getitem__, values), np.int32, len(values))
-    return _coded(np.repeat(codes, counts), list(known))
+    return _coded(np.repeat(codes, counts), (*known,))
 
 
 def microseconds(seconds: Sequence[float]) -> Array:
@@ -159,7 +171,7 @@ def _column(field: Field, column: Array) -> pa.Array:
         case "bool":
             return plain(kind, column > 0, column < 0)
         case "category":
-            return _coded(column, [*(field.categories or ()), OTHER], column < 0)
+            return _coded(column, (*(field.categories or ()), OTHER), column < 0)
         case "timestamp":
             return plain(kind, column, column == MISSING_TIME)
         case "text":
@@ -211,12 +223,18 @@ def output_arrays(
 
 def _predictions(classes: tuple[int | str, ...], best: Array, missing: Array) -> pa.Array:
     if prediction_type(classes) == LABEL:
-        return _coded(best.astype(np.int32), [str(label) for label in classes], missing)
+        return _coded(best.astype(np.int32), tuple(map(str, classes)), missing)
     return plain(pa.int64(), np.array(classes, np.int64)[best], missing)
 
 
-def _coded(codes: Array, values: Sequence[str], missing: Array | None = None) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(plain(pa.int32(), codes, missing), texts(values))
+def _coded(codes: Array, values: tuple[str, ...], missing: Array | None = None) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(plain(pa.int32(), codes, missing), _dictionary(values))
+
+
+@lru_cache(maxsize=256)
+def _dictionary(values: tuple[str, ...]) -> pa.Array:
+    """Returns the texts of a label column: every record batch of an endpoint has the same."""
+    return texts(values)
 
 
 def _lists(values: Array, lengths: Array, missing: Array | None = None) -> pa.Array:

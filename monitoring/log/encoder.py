@@ -94,12 +94,14 @@ class Encoder:
             *map(_of_batch, batches), strict=True
         )
         rows = np.array(counts)
-        for batch in batches:
-            if sum(request.rows for request in batch.requests) != batch.columns.rows:
-                raise ValueError("the requests of a batch do not account for its rows")
+        requests = [request for batch in batches for request in batch.requests]
+        taking = np.array([request.rows for request in requests])
+        of_batch = np.repeat(np.arange(len(rows)), [len(batch.requests) for batch in batches])
+        if (np.bincount(of_batch, taking, len(rows)) != rows).any():
+            raise ValueError("the requests of a batch do not account for its rows")
         prediction, probabilities, confidence = output_arrays(self._classes, outputs, rows)
         ours = {
-            **self._of_requests([request for batch in batches for request in batch.requests]),
+            **self._of_requests(requests),
             "endpoint": labels(endpoint, rows),
             "variant": labels(variant, rows),
             "model": labels(model, rows),
@@ -127,9 +129,10 @@ class Encoder:
         rows = np.array(counts)
         starts = np.cumsum(rows) - rows
         places = np.arange(rows.sum()) + np.repeat(np.array(first) - starts, rows)
-        for start, count, given in zip(starts, rows, index, strict=True):
-            if given is not None:
-                places[start : start + count] = given
+        if not all(given is None for given in index):
+            for start, count, given in zip(starts, rows, index, strict=True):
+                if given is not None:
+                    places[start : start + count] = given
         return {
             "request_id": texts(ids, rows),
             "row": plain(pa.int32(), places.astype(np.int32)),

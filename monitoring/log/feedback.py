@@ -72,7 +72,7 @@ class FeedbackLog(AppendLog["_Report"]):
             Overloaded: There is no room; none of the items was taken.
         """
         report = _Report(time.time(), tuple(items))
-        if items and not self._offer(report, len(items), _ITEM_BYTES * len(items)):
+        if items and not self._offer(report, len(items), _ITEM_BYTES * len(items), len(items)):
             raise Overloaded(
                 "Feedback comes faster than it can be written; try again later.", retry_after=1.0
             )

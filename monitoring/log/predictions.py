@@ -24,6 +24,7 @@ from switchyard import settings
 __all__ = ["LoggedBatch", "LoggedRequest", "PredictionLog", "read"]
 
 _REQUEST_BYTES = 1024  # what is kept alive beside the rows themselves, roughly
+_ROWS_A_STEP = 8  # a row costs the encoder an eighth of what a request does
 _SALT_FILE = "key.salt"
 _SALT_BYTES = 32
 
@@ -66,7 +67,8 @@ class PredictionLog(AppendLog[LoggedBatch]):
         rows = batch.columns.rows
         size = sum(block.nbytes for block in batch.columns.blocks.values())
         size += _REQUEST_BYTES * len(batch.requests)
-        if rows and not self._offer(batch, rows, size):
+        steps = len(batch.requests) + rows // _ROWS_A_STEP
+        if rows and not self._offer(batch, rows, size, steps):
             self._drop(rows)
 
     def _group(self, item: LoggedBatch) -> Hashable:

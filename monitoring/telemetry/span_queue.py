@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,13 +11,20 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, Sampler
+from opentelemetry.sdk.trace.sampling import (
+    Decision,
+    ParentBased,
+    Sampler,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import get_current_span
 
 __all__ = ["Sampling", "SpanQueue"]
 
 MOST_WAITING: Final = 2048
 """The default of `OTEL_BSP_MAX_QUEUE_SIZE`."""
+
+_RATIO_BITS: Final = TraceIdRatioBased.TRACE_ID_LIMIT.bit_length()
 
 
 class Sampling(RandomIdGenerator):
@@ -28,6 +36,8 @@ class Sampling(RandomIdGenerator):
 
     def __init__(self) -> None:
         self._next: int | None = None
+        self._asked: Sampler | None = None
+        self._bound: int | None = None
 
     def wants(self, sampler: Sampler, context: Context, name: str) -> bool:
         """Tells whether a span is to be begun.
@@ -37,7 +47,14 @@ class Sampling(RandomIdGenerator):
             context: Context of the span's parent, empty if it has none.
             name: Name of the span.
         """
+        if sampler is not self._asked:
+            self._asked, self._bound = sampler, _bound(sampler)
         self._next = None
+        if not context and self._bound is not None:
+            low = random.getrandbits(_RATIO_BITS)
+            if low < self._bound:
+                self._next = random.getrandbits(_RATIO_BITS) << _RATIO_BITS | low or None
+            return self._next is not None
         trace = get_current_span(context).get_span_context().trace_id if context else 0
         if not trace:
             trace = self._next = super().generate_trace_id()
@@ -47,6 +64,20 @@ class Sampling(RandomIdGenerator):
         """Returns the id that the sampler was asked about, a random one if it was not."""
         trace, self._next = self._next, None
         return super().generate_trace_id() if trace is None else trace
+
+
+def _bound(sampler: Sampler) -> int | None:
+    """Returns below what number the low bits of an id are for a trace without parent to be sampled.
+
+    That is how the SDK's ratio samplers decide, which take ten times as long to say so; None for a
+    sampler that goes by more than that.
+    """
+    root = sampler
+    if isinstance(sampler, ParentBased):
+        if type(sampler).should_sample is not ParentBased.should_sample:
+            return None
+        root = sampler._root
+    return root.bound if type(root) is TraceIdRatioBased else None
 
 
 class _Counting(SpanExporter):

@@ -121,7 +121,7 @@ class AdminApi:
         below = path.removeprefix(f"{PREFIX}/")
         return self.handle if path != below and below.split("/")[0] in self._words else None
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> int:
         """ASGI handler of all of these routes."""
         try:
             headers = dict(scope["headers"])
@@ -131,9 +131,11 @@ class AdminApi:
             body = self._asked(route, await read_body(receive, headers, MAX_BODY))
             query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
             answer = await _in_thread(lambda: route.work(Call(path, query, body)))
-            await respond(send, 200, [JSON], orjson.dumps(answer, option=orjson.OPT_NON_STR_KEYS))
+            return await respond(
+                send, 200, [JSON], orjson.dumps(answer, option=orjson.OPT_NON_STR_KEYS)
+            )
         except Exception as error:
-            await fail(send, error, None)
+            return await fail(send, error, None)
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         parts = path.removeprefix(PREFIX).split("/")[1:]

@@ -34,7 +34,7 @@ _PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/health", STATUS_P
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Handler = Callable[
-    [MutableMapping[str, Any], Callable[[], Awaitable[Message]], Send], Awaitable[None]
+    [MutableMapping[str, Any], Callable[[], Awaitable[Message]], Send], Awaitable[int]
 ]
 
 
@@ -69,19 +69,11 @@ class BentoMLMetrics:
 
         Args:
             route: What the label `endpoint` says; one of a few.
-            handler: Answers it.
+            handler: Answers it, and returns the status; 0 if there was no answer.
             scope: ASGI scope.
             receive: ASGI receive.
             send: ASGI send.
         """
-        status = 0
-
-        def sending(message: Message) -> Awaitable[None]:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            return send(message)
-
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FOLD_SECONDS, self._due)
         if route not in _PROBES:
@@ -89,11 +81,11 @@ class BentoMLMetrics:
         self._in_progress[route] += 1
         started = time.perf_counter()
         try:
-            await handler(scope, receive, sending)
+            status = await handler(scope, receive, send)
         finally:
             self._in_progress[route] -= 1
-            if status:
-                self._seconds[route, status].append(time.perf_counter() - started)
+        if status:
+            self._seconds[route, status].append(time.perf_counter() - started)
 
     def _due(self) -> None:
         self._timer = None

@@ -71,7 +71,7 @@ class Front:
         self._ids = itertools.count()
         self._id_prefix = secrets.token_hex(6)
 
-    async def predict(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def predict(self, scope: Scope, receive: Receive, send: Send) -> int:
         """ASGI handler of `POST /predict`."""
         received, started = time.time(), time.perf_counter()
         request_id = trail = None
@@ -92,14 +92,15 @@ class Front:
                 started=started, trail=trail,
             )  # fmt: skip
             content, reply = render(answer, headers)
-            await respond(send, 200, content, reply)
+            status = await respond(send, 200, content, reply)
         except Exception as error:
-            await fail(send, error, request_id)
+            status = await fail(send, error, request_id)
             if trail is not None:
                 self._observer.failed(trail, error, request_id)
         else:
             if trail is not None:
-                self._observer.answered(trail, 200, request_id)
+                self._observer.answered(trail, status, request_id)
+        return status
 
     def route(self, request: Request, headers: Headers, size: int) -> Endpoint:
         """Completes a request by its headers and returns the endpoint that it is for.
@@ -145,7 +146,7 @@ class Front:
             raise InvalidInput("X-Request-ID must be 1 to 128 visible ASCII characters.")
         return given.decode("ascii")
 
-    async def feedback(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def feedback(self, scope: Scope, receive: Receive, send: Send) -> int:
         """ASGI handler of `POST /feedback`."""
         received, started = time.time(), time.perf_counter()
         request_id = trail = None
@@ -161,15 +162,17 @@ class Front:
                 raise UnsupportedMediaType(f"/feedback speaks {JSON} only.")
             accepted = self.accept_feedback(body, headers)
             reply = orjson.dumps({"accepted": accepted})
-            await respond(send, 202, [lean.JSON, (b"x-request-id", request_id.encode())], reply)
+            named = [lean.JSON, (b"x-request-id", request_id.encode())]
+            status = await respond(send, 202, named, reply)
         except Exception as error:
-            await fail(send, error, request_id)
+            status = await fail(send, error, request_id)
             if trail is not None:
                 self._observer.failed(trail, error, request_id)
         else:
             if trail is not None:
                 trail.rows = accepted
-                self._observer.answered(trail, 202, request_id)
+                self._observer.answered(trail, status, request_id)
+        return status
 
     def accept_feedback(self, body: bytes, headers: Headers) -> int:
         """Logs feedback and returns the number of items.
@@ -185,15 +188,19 @@ class Front:
         return len(items)
 
 
-async def fail(send: Send, error: Exception, request_id: str | None) -> None:
-    """Answers a request that went wrong; what is no refusal of ours stands in the log alone."""
+async def fail(send: Send, error: Exception, request_id: str | None) -> int:
+    """Answers a request that went wrong; what is no refusal of ours stands in the log alone.
+
+    Returns:
+        HTTP status; 0 if there is nobody to answer.
+    """
     if isinstance(error, SwitchyardError):
-        await respond_error(send, error, request_id)
-    elif isinstance(error, ConnectionError):
+        return await respond_error(send, error, request_id)
+    if isinstance(error, ConnectionError):
         logger.debug("a client went away before its request was whole")
-    else:
-        logger.error("request %s failed", request_id, exc_info=error)
-        await respond_error(send, SwitchyardError(FAILED), request_id)
+        return 0
+    logger.error("request %s failed", request_id, exc_info=error)
+    return await respond_error(send, SwitchyardError(FAILED), request_id)
 
 
 def render(answer: Answer, headers: Headers) -> tuple[list[Header], bytes]:

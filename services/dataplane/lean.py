@@ -27,7 +27,10 @@ __all__ = ["Handler", "LeanApp", "LeanService", "read_body", "respond", "respond
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler = Callable[[Scope, Receive, Send], Awaitable[int]]
+"""Answers a request, and returns the status; 0 if the caller went away before."""
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
@@ -61,7 +64,7 @@ class LeanService(Service[Any]):
         object.__setattr__(self, "instance", instance)
         return instance
 
-    def to_asgi(self, is_main: bool = True) -> Handler:
+    def to_asgi(self, is_main: bool = True) -> App:
         """Returns BentoML's application behind the lean one.
 
         uvicorn's own access log is turned off by the only way that BentoML leaves, before uvicorn
@@ -80,7 +83,7 @@ class LeanApp:
         app: BentoML's application.
     """
 
-    def __init__(self, service: LeanService, app: Handler) -> None:
+    def __init__(self, service: LeanService, app: App) -> None:
         self.service = service
         self.app = app
         self.metrics = BentoMLMetrics(app)
@@ -170,15 +173,16 @@ def _over(limit: int) -> TooLarge:
     )
 
 
-async def respond(send: Send, status: int, headers: Sequence[Header], body: bytes) -> None:
-    """Sends a whole answer."""
+async def respond(send: Send, status: int, headers: Sequence[Header], body: bytes) -> int:
+    """Sends a whole answer, and returns its status."""
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})
+    return status
 
 
-async def respond_error(send: Send, error: SwitchyardError, request_id: str | None) -> None:
-    """Sends an error in the shape of the wire contract."""
+async def respond_error(send: Send, error: SwitchyardError, request_id: str | None) -> int:
+    """Sends an error in the shape of the wire contract, and returns its status."""
     headers = [JSON]
     if request_id is not None:
         headers.append((b"x-request-id", request_id.encode()))
@@ -186,4 +190,4 @@ async def respond_error(send: Send, error: SwitchyardError, request_id: str | No
         headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
     if isinstance(error, TooLarge):
         headers.append((b"connection", b"close"))  # what is still coming is not read
-    await respond(send, error.status, headers, orjson.dumps(error.body(request_id)))
+    return await respond(send, error.status, headers, orjson.dumps(error.body(request_id)))

@@ -94,6 +94,7 @@ class Variant:
             "switchyard.model": spec.tag,
         }
         limit = endpoint.settings.limits.max_queue_ms / 1000
+        self._write_answered = partial(self._write, "primary", "ok")
         self._primary = Batcher(
             self._send, join=Scores.concat, max_rows=MAX_BATCH_ROWS, slots=slots,
             max_queue_seconds=limit,
@@ -224,7 +225,7 @@ class Variant:
         for part in parts:
             part.tag.sent = True
         columns, scores = await self._run(parts, "primary")
-        Flight(columns, scores.output, parts, partial(self._write, "primary", "ok"))
+        Flight(columns, scores.output, parts, self._write_answered)
         return _split(scores, parts)
 
     async def _send_shadow(self, parts: list[Part[Columns]]) -> Sequence[Scores]:

@@ -25,9 +25,10 @@ async def send(message: Any) -> None:
 
 
 def answering(status: int) -> Any:
-    async def handler(scope: Any, receive: Any, send: Any) -> None:
+    async def handler(scope: Any, receive: Any, send: Any) -> int:
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": b"{}"})
+        return status
 
     return handler
 

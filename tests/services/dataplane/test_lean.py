@@ -25,8 +25,8 @@ from services.dataplane.lean import (
 from switchyard.errors import InvalidInput, Overloaded, Problem, SwitchyardError, TooLarge
 
 
-async def hot(scope: Scope, receive: Receive, send: Send) -> None:
-    await respond(send, 200, [JSON], b'"hot"')
+async def hot(scope: Scope, receive: Receive, send: Send) -> int:
+    return await respond(send, 200, [JSON], b'"hot"')
 
 
 async def bentomls(scope: Scope, receive: Receive, send: Send) -> None:

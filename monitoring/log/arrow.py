@@ -208,20 +208,23 @@ def output_arrays(
     if any(part.shape != (count, width) for part, count in zip(parts, counts, strict=True)):
         raise ValueError(f"an output does not have one row of {width} for each input row")
     values = np.concatenate(parts)
-    missing = np.repeat([output is None for output in outputs], counts)
+    rows = len(values)
+    failed = [output is None for output in outputs]
+    missing = np.repeat(failed, counts) if any(failed) else None
     if classes is None:
-        rows = len(values)
         value = plain(pa.float64(), values[:, 0].astype(np.float64), missing)
         return value, pa.nulls(rows, PROBABILITIES), pa.nulls(rows, pa.float32())
-    probabilities = values[~missing].astype(np.float32, copy=False)
-    return (
-        _predictions(classes, values.argmax(axis=1), missing),
-        _lists(probabilities, np.where(missing, 0, width), missing),
-        plain(pa.float32(), values.max(axis=1).astype(np.float32, copy=False), missing),
-    )
+    best = values.argmax(axis=1)
+    values = values.astype(np.float32, copy=False)
+    confidence = plain(pa.float32(), values[np.arange(rows), best], missing)
+    if missing is None:
+        probabilities = _lists(values, np.full(rows, width))
+    else:
+        probabilities = _lists(values[~missing], np.where(missing, 0, width), missing)
+    return _predictions(classes, best, missing), probabilities, confidence
 
 
-def _predictions(classes: tuple[int | str, ...], best: Array, missing: Array) -> pa.Array:
+def _predictions(classes: tuple[int | str, ...], best: Array, missing: Array | None) -> pa.Array:
     if prediction_type(classes) == LABEL:
         return _coded(best.astype(np.int32), tuple(map(str, classes)), missing)
     return plain(pa.int64(), np.array(classes, np.int64)[best], missing)

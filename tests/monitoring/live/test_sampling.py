@@ -26,7 +26,7 @@ class Load:
 
 @pytest.mark.parametrize(
     ("rate", "weight"),
-    [(0, 1), (0.01, 1), (0.99, 1), (1.5, 2), (1.9, 2), (2.1, 4), (9, 16), (30, 32)],
+    [(0, 1), (0.01, 1), (0.95, 1), (1.5, 2), (1.9, 2), (2.1, 4), (9, 16), (30, 32)],
 )
 def test_the_weight_follows_the_rate(rate: float, weight: int) -> None:
     assert Load().come(2 * rate * MOST_ROWS) == weight

@@ -136,9 +136,9 @@ def test_a_request_in_progress_is_shown_and_folded_without_a_further_one(
         counted = BentoMLMetrics(App(client, None))
         go = asyncio.Event()
 
-        async def slow(scope: Any, receive: Any, send: Any) -> None:
+        async def slow(scope: Any, receive: Any, send: Any) -> Any:
             await go.wait()
-            await answering(200)(scope, receive, send)
+            return await answering(200)(scope, receive, send)
 
         request = asyncio.create_task(
             counted.count("/predict", slow, {"path": "/predict"}, receive, send)

@@ -1,13 +1,14 @@
 """`python -m benchmarks.monitoring`: what all monitoring costs the router, and a scrape of it.
 
-Two servers of the same code, plan and models, (e): flights in three frameworks, 50/30/20. One does
-all that Switchyard can tell: prediction log, metrics, BentoML's metrics, live drift scores, one
-percent of the requests in the access log and one percent traced, the spans sent to a receiver; and
-is scraped in the middle of each round, three times as often as `monitoring/prometheus` does. The
-other throws all of it away (`benchmarks.peers.unmonitored`). Both are offered one and the same rate
-of requests in turn, half of what the silent one can take, and the router's processor seconds for
-each request are compared by pairs of rounds. At a rate of its own choice, as a closed loop has it,
-the slower router would get other batches too, and the comparison would be one of batches.
+Three servers of the same code, plan and models, (e): flights in three frameworks, 50/30/20. One
+does all that Switchyard can tell: prediction log, metrics, BentoML's metrics, live drift scores,
+one percent of the requests in the access log and one percent traced, the spans sent to a receiver;
+one does so but for access log and traces. Both are scraped in the middle of each round, three times
+as often as `monitoring/prometheus` does. The third throws all of it away
+(`benchmarks.peers.unmonitored`). All are offered one and the same rate of requests in turn, half of
+what the silent one can take, and the router's processor seconds for each request are compared round
+by round. At a rate of its own choice, as a closed loop has it, a slower router would get other
+batches too, and the comparison would be one of batches.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ from benchmarks.traffic import RESULTS, Round, rounds_table, router_of
 
 __all__ = ["main"]
 
-TOLD: Final = Case(traced=0.01, access=0.01)
+SILENT: Final = "nothing"
+TOLD: Final = {
+    "all but traces and access log": Case(traced=None, access=None),
+    "all": Case(traced=0.01, access=0.01),
+}
 CONNECTIONS: Final = 64
 WARM_S: Final = 8.0
 ROWS: Final = (1, 32)
@@ -55,47 +60,38 @@ SCRAPE_LIMIT_MS: Final = 50.0
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="How often both are measured.")] = 10,
+    rounds: Annotated[int, typer.Option(help="How often all are measured.")] = 10,
     seconds: Annotated[float, typer.Option(help="Length of each run.")] = 5.0,
 ) -> None:
     """Measures processor time and scrapes; ends with 3 if either is over its limit."""
     console = Console(log_path=False)
     described = machine()
-    found: dict[int, list[Round]] = {}
+    found: dict[str, list[Round]] = {}
     scrapes: list[float] = []
     try:
         load.require_wrk()
-        with _serving() as (silent, telling_all):
+        with _serving() as servers:
             for size in ROWS:
                 requests = rows.flights(size).requests()
                 most = [
-                    load.drive(server.port, requests, CONNECTIONS, WARM_S).per_second
-                    for server in (silent, telling_all)
+                    load.drive(each.port, requests, CONNECTIONS, WARM_S).per_second
+                    for each in servers.values()
                 ]
                 rate = SHARE * most[0]
                 console.log(f"{size} rows, {rate:,.0f} requests/s")
                 for number in range(rounds):
-                    # Who goes first changes, so that neither always has the cooler machine.
-                    first, second = (silent, telling_all)[:: -1 if number % 2 else 1]
-                    cost = {}
-                    for server in (first, second):
-                        told = scrapes if server is telling_all else None
-                        cost[server.name] = _cost(server, requests, rate, seconds, told)
-                    one = Round(
-                        cost[silent.name][0],
-                        cost[telling_all.name][0],
-                        cost[silent.name][1] + cost[telling_all.name][1],
-                    )
-                    found.setdefault(size, []).append(one)
-                    console.log(f"round {number + 1}: {one.ratio:.3f}")
+                    one = _round(servers, requests, rate, seconds, number, scrapes)
+                    for name, each in one.items():
+                        found.setdefault(f"{size} rows, {name}", []).append(each)
+                        console.log(f"round {number + 1}, {name}: {each.ratio:.3f}")
     except BenchmarkError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from error
-    ratios = {size: statistics.median(one.ratio for one in each) for size, each in found.items()}
+    ratios = {name: statistics.median(one.ratio for one in each) for name, each in found.items()}
     scrape = statistics.median(scrapes)
-    for size, each in found.items():
-        console.print(rounds_table(each, "nothing", "all"))
-        console.print(f"{size} rows: all / nothing {ratios[size]:.3f} (at most {LIMIT:g})")
+    for name, runs in found.items():
+        console.print(rounds_table(runs, SILENT, "telling"))
+        console.print(f"{name} / {SILENT}: {ratios[name]:.3f} (at most {LIMIT:g})")
     console.print(
         f"a scrape under this load: {scrape:.1f} ms, the median of {len(scrapes)} "
         f"(at most {SCRAPE_LIMIT_MS:g}); the slowest {max(scrapes):.1f} ms"
@@ -106,7 +102,7 @@ def main(
     path = RESULTS / f"monitoring-{datetime.now():%Y-%m-%dT%H-%M-%S}.json"
     document = {
         "machine": described,
-        "results": {str(size): [asdict(one) for one in each] for size, each in found.items()},
+        "results": {name: [asdict(one) for one in each] for name, each in found.items()},
         "scrapes_ms": scrapes,
     }
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
@@ -117,29 +113,48 @@ def main(
 
 
 @contextmanager
-def _serving() -> Iterator[tuple[Server, Server]]:
-    """Starts a server that tells nothing, and one that tells all."""
+def _serving() -> Iterator[dict[str, Server]]:
+    """Starts a server that tells nothing, and those that tell more."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="switchyard-cpu-")))
         receiver = stack.enter_context(receiving())
-        servers = []
-        for name in ("nothing", "all"):
-            folder = scratch / name
+        servers = {}
+        for number, (name, case) in enumerate({SILENT: None, **TOLD}.items()):
+            folder = scratch / str(number)
             folder.mkdir()
             command = switchyard_command(FLIGHTS)(folder, rows.store_folder(), rows.versions())
-            if name == "all":
-                command = telling(command, TOLD, receiver)
-            else:
+            if case is None:
                 argv = [
                     part.replace("services:Router", "benchmarks.peers.unmonitored:Router")
                     for part in command.argv
                 ]
                 command = replace(command, argv=argv)
-            log = folder / "server.log"
-            servers.append(stack.enter_context(Server(f"the server telling {name}", command, log)))
-        for server in servers:
+            else:
+                command = telling(command, case, receiver)
+            server = Server(f"the server telling {name}", command, folder / "server.log")
+            servers[name] = stack.enter_context(server)
+        for server in servers.values():
             server.wait_ready()
-        yield servers[0], servers[1]
+        yield servers
+
+
+def _round(
+    servers: dict[str, Server],
+    requests: Sequence[bytes],
+    rate: float,
+    seconds: float,
+    number: int,
+    scrapes: list[float],
+) -> dict[str, Round]:
+    """Loads all servers, and compares those that tell with the silent one."""
+    # Who goes first changes, so that nobody always has the cooler machine.
+    order = [*servers][:: -1 if number % 2 else 1]
+    cost = {
+        name: _cost(servers[name], requests, rate, seconds, None if name == SILENT else scrapes)
+        for name in order
+    }
+    spent, errors = cost.pop(SILENT)
+    return {name: Round(spent, cost[name][0], errors + cost[name][1]) for name in TOLD}
 
 
 def _cost(
@@ -150,14 +165,14 @@ def _cost(
     Where `told` is a list, the server is scraped in between, and the milliseconds are added to it.
     """
     router = router_of(server)
-    scrape = threading.Timer(seconds / 2, _scrape, (server, told))
     started = sum(router.cpu_times()[:2])
-    if told is not None:
-        scrape.start()
-    ran = openloop.drive(server.port, requests, rate, seconds)
-    spent = sum(router.cpu_times()[:2]) - started
-    if told is not None:
-        scrape.join()
+    with ExitStack() as stack:
+        if told is not None:
+            scrape = threading.Timer(seconds / 2, _scrape, (server, told))
+            scrape.start()
+            stack.callback(scrape.join)
+        ran = openloop.drive(server.port, requests, rate, seconds)
+        spent = sum(router.cpu_times()[:2]) - started
     return spent / ran.offered * 1e6, ran.errors
 
 

@@ -70,7 +70,7 @@ def texts(values: Sequence[str | None], counts: Array | None = None) -> pa.Array
     if not joined.isascii():
         parts = [text.encode() for text in present]
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-    if counts is not None and len(values) < counts.sum():
+    if counts is not None and (counts != 1).any():
         joined = "".join(map(mul, present, counts.tolist()))
         lengths = np.repeat(lengths, counts)
         missing = None if missing is None else np.repeat(missing, counts)

@@ -5,10 +5,10 @@ does all that Switchyard can tell: prediction log, metrics, BentoML's metrics, l
 one percent of the requests in the access log and one percent traced, the spans sent to a receiver;
 one does so but for access log and traces. Both are scraped in the middle of each round, three times
 as often as `monitoring/prometheus` does. The third throws all of it away
-(`benchmarks.peers.unmonitored`). All are offered one and the same rate of requests in turn, half of
-what the silent one can take, and the router's processor seconds for each request are compared round
-by round. At a rate of its own choice, as a closed loop has it, a slower router would get other
-batches too, and the comparison would be one of batches.
+(`benchmarks.peers.unmonitored`). All are offered one and the same rate of requests in turn, a share
+of what the silent one can take, and the router's processor seconds for each request are compared
+round by round. At a rate of its own choice, as a closed loop has it, a slower router would get
+other batches too, and the comparison would be one of batches.
 """
 
 from __future__ import annotations
@@ -50,9 +50,6 @@ WARM_S: Final = 8.0
 ROWS: Final = (1, 32)
 """Rows of a request."""
 
-SHARE: Final = 0.5
-"""Of what the silent server can take."""
-
 LIMIT: Final = 1.1
 """Most processor seconds for a request, as a multiple of those without monitoring."""
 
@@ -62,6 +59,7 @@ SCRAPE_LIMIT_MS: Final = 50.0
 def main(
     rounds: Annotated[int, typer.Option(help="How often all are measured.")] = 10,
     seconds: Annotated[float, typer.Option(help="Length of each run.")] = 5.0,
+    share: Annotated[float, typer.Option(help="Of the rate that the silent one can take.")] = 0.5,
 ) -> None:
     """Measures processor time and scrapes; ends with 3 if either is over its limit."""
     console = Console(log_path=False)
@@ -77,7 +75,7 @@ def main(
                     load.drive(each.port, requests, CONNECTIONS, WARM_S).per_second
                     for each in servers.values()
                 ]
-                rate = SHARE * most[0]
+                rate = share * most[0]
                 console.log(f"{size} rows, {rate:,.0f} requests/s")
                 for number in range(rounds):
                     one = _round(servers, requests, rate, seconds, number, scrapes)

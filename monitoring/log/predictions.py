@@ -65,8 +65,9 @@ class PredictionLog(AppendLog[LoggedBatch]):
     def append(self, batch: LoggedBatch) -> None:
         """Queues a batch; never waits or raises. Without room its rows are dropped and counted."""
         rows = batch.columns.rows
-        size = sum(block.nbytes for block in batch.columns.blocks.values())
-        size += _REQUEST_BYTES * len(batch.requests)
+        size = _REQUEST_BYTES * len(batch.requests)
+        for block in batch.columns.blocks.values():
+            size += block.nbytes
         steps = len(batch.requests) + rows // _ROWS_A_STEP
         if rows and not self._offer(batch, rows, size, steps):
             self._drop(rows)

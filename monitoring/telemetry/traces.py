@@ -119,7 +119,7 @@ class Traces:
             received: Unix seconds of arrival.
         """
         name = f"POST {route}"
-        context = self._parent(headers)
+        context = self._parent(headers) if b"traceparent" in headers else self._nowhere
         if not self._sampling.wants(self._provider.sampler, context, name):
             return None
         from opentelemetry.trace import SpanKind
@@ -187,11 +187,8 @@ class Traces:
             yield
 
     def _parent(self, headers: Headers) -> Context:
-        """Returns the context that headers carry; an empty one where there is none to read."""
-        given = headers.get(b"traceparent")
-        if given is None:
-            return self._nowhere
-        carried = {"traceparent": given.decode("latin-1")}
+        """Returns the context that headers carry; an empty one if it cannot be read."""
+        carried = {"traceparent": headers[b"traceparent"].decode("latin-1")}
         state = headers.get(b"tracestate", b"")
         if len(state) <= MOST_STATE:
             carried["tracestate"] = state.decode("latin-1")

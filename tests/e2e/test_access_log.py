@@ -23,6 +23,13 @@ PROCESSES = {("Router", 1), ("Router", 2), ("SklearnHost", 1), ("TorchHost", 1),
 @pytest.fixture(scope="module")
 def served(make_server: Callable[..., Server]) -> Iterator[Server]:
     server = make_server(plan=PLAN).start()
+
+    def are_warm() -> bool:
+        """Each worker answers for itself whether it is ready, and one is so before the other."""
+        said = [line for line in lines(server) if line["event"].startswith("every variant is")]
+        return {line["worker"] for line in said} == {1, 2}
+
+    wait_until(are_warm, "both workers of the router are warm")
     yield server
     server.stop()
 

@@ -26,10 +26,14 @@ def served(make_server: Callable[..., Server]) -> Iterator[Server]:
 
     def are_warm() -> bool:
         """Each worker answers for itself whether it is ready, and one is so before the other."""
-        said = [line for line in lines(server) if line["event"].startswith("every variant is")]
-        return {line["worker"] for line in said} == {1, 2}
+        said = lines(server)
+        warm = {line["worker"] for line in said if line["event"].startswith("every variant is")}
+        return (
+            warm == {1, 2}
+            and {(line.get("service"), line.get("worker")) for line in said} >= PROCESSES
+        )
 
-    wait_until(are_warm, "both workers of the router are warm")
+    wait_until(are_warm, "both workers of the router are warm, and every process has said so")
     yield server
     server.stop()
 
@@ -61,7 +65,6 @@ def change(server: Server, method: str, **settings: Any) -> None:
 def test_every_process_logs_json_and_no_request_unless_asked(served: Server) -> None:
     assert all(reply.status == 200 for reply in send_all(served.port, [BODY] * 20))
     said = lines(served)
-    assert {(line.get("service"), line.get("worker")) for line in said} >= PROCESSES
     assert all({"timestamp", "level", "logger", "event", "pid"} <= line.keys() for line in said)
     keys = [(line["pid"], line["timestamp"], line["event"]) for line in said]
     assert len(set(keys)) == len(keys)  # nothing is said twice

@@ -102,10 +102,7 @@ class Flight:
 
     def _log(self) -> None:
         """Logs what was answered: in one piece where that is all of the batch."""
-        for part in self.parts:
-            if not part.tag.answered:
-                break
-        else:
+        if all(part.tag.answered for part in self.parts):
             self.write(self.columns, self.output, [logged(part) for part in self.parts])
             return
         start = 0

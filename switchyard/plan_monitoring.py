@@ -45,8 +45,7 @@ class Drift(Section):
         window: Seconds of traffic that are judged.
         every: Seconds between two scheduled reports.
         live_window: Seconds that the live scores look back.
-        level: Stated rate of false alarms of each part of a report: the data, the predictions, the
-            performance.
+        level: Stated rate of false alarms of a whole report: data, predictions and performance.
         control: How that rate is kept over many fields: `bh` (Benjamini-Hochberg), or `share`:
             alarm when at least that share of the fields has drifted.
         share: That share.

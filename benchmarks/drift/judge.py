@@ -18,12 +18,15 @@ from models.drift.scores import chi_square, degrees, kolmogorov_smirnov, psi
 if TYPE_CHECKING:
     from benchmarks.drift.days import Block
 
-__all__ = ["CUSTOMS", "LEVEL", "SHARE", "Judge", "found"]
+__all__ = ["CUSTOMS", "LEVEL", "PARTS", "SHARE", "Judge", "found"]
 
 Array = np.ndarray[Any, Any]
 
 LEVEL: Final = 0.05
 """Stated rate of false alarms."""
+
+PARTS: Final = 3
+"""Parts that share it out where the truth is known: data, predictions and performance."""
 
 SHARE: Final = 0.3
 """Share of the fields that makes an alarm under the other control."""
@@ -93,7 +96,7 @@ class Judge:
 def found(
     profile: Profile, p_values: Mapping[str, float], rows: int, control: str
 ) -> tuple[bool, set[str]]:
-    """Returns whether a report alarms, and the fields that are named in it.
+    """Returns whether a report alarms by its data, and the fields that are named in it.
 
     Args:
         profile: Of the reference.
@@ -101,7 +104,7 @@ def found(
         rows: Rows of the window.
         control: `bh` or `share`.
     """
-    level = profile.level(rows, LEVEL, control, SHARE)
+    level = profile.level(rows, LEVEL / PARTS, control, SHARE)
     values = np.array(list(p_values.values()))
     if statistic(control_name(control, SHARE), values[None])[0] > level:
         return False, set()

@@ -99,20 +99,20 @@ def _report(
     now: datetime,
 ) -> tuple[Verdict, archive.Pages]:
     """Returns the verdict and the HTML pages."""
-    judge = Judge(endpoint, window, found)
-    why = _obstacle(asked, endpoint, window, span, folder)
-    profile = found.model.profile
-    if why is None and profile is not None:
-        data = judge.data(profile)
-    else:
-        why = why or _unprofiled(found.model)
-        data = Data(status="unknown", why=why, rows=window.judged)
     groups = _groups(window)
     manifests = {model.tag: model.manifest for _, (_, model) in groups.items() if model is not None}
     with_truth = join_truth(window.db, manifests)
-    predictions = judge.predictions(groups)
+    profile = found.model.profile
+    why = _obstacle(asked, endpoint, window, span, folder)
+    if why is None and profile is None:
+        why = _unprofiled(found.model)
+    judge = Judge(endpoint, window, found, groups, data=why is None, truth=bool(with_truth))
+    if profile is None or why is not None:
+        data = Data(status="unknown", why=why or "", rows=window.judged)
+    else:
+        data = judge.data(profile)
+    predictions, performance = judge.predictions(), judge.performance()
     target: Target | None = judge.target(with_truth) if with_truth else None
-    performance = judge.performance(groups) if with_truth else ()
     presets = _presets(judge, window, found, data, with_truth)
     first, second = presets
     if first is not None:

@@ -1,4 +1,8 @@
-"""The parts of a report: data, predictions, target and performance, from the rows of a window."""
+"""The parts of a report: data, predictions, target and performance, from the rows of a window.
+
+The level is that of the whole report: the parts that decide it share it out (Bonferroni), and so do
+the variants within a part.
+"""
 
 from __future__ import annotations
 
@@ -34,21 +38,49 @@ _PLAIN: Final = DriftField()
 class Judge:
     """Judges the rows of one window.
 
+    All columns are measured at once: how many parts can decide says at what level each does.
+
     Args:
         endpoint: The endpoint's section of the plan.
         window: The rows.
         references: What the endpoint is compared with.
+        groups: What has answered.
+        data: Whether the features can be judged.
+        truth: Whether the truth of any row is known.
 
     Attributes:
         reader: Of the columns.
     """
 
-    def __init__(self, endpoint: Endpoint, window: Window, references: References) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        window: Window,
+        references: References,
+        groups: Groups,
+        *,
+        data: bool,
+        truth: bool,
+    ) -> None:
         self._endpoint = endpoint
         self._settings: Drift = endpoint.drift
         self._window = window
         self._references = references
+        self._groups = groups
         self.reader = Reader(window)
+        self._features = [self._feature(field) for field in references.schema] if data else []
+        self._answers = {key: self._answered(*key, *of) for key, of in groups.items()}
+        self._skills = [
+            self._skill(variant, model)
+            for (variant, _), (_, model) in groups.items()
+            if truth and model is not None
+        ]
+        by_chance = (
+            _by_chance(self._features),
+            any(_by_chance(part) for part in self._answers.values()),
+            any(null is not None for _, null in self._skills),
+        )
+        self._level = self._settings.level / max(sum(by_chance), 1)
 
     def data(self, profile: Profile) -> Data:
         """Judges the features of the endpoint.
@@ -57,12 +89,11 @@ class Judge:
             profile: Of the reference.
         """
         settings, rows = self._settings, self._window.judged
-        level = profile.level(rows, settings.level, settings.control, settings.share)
+        level = profile.level(rows, self._level, settings.control, settings.share)
         control = Control(settings.control, level, settings.share)
-        found = [self._feature(field) for field in self._references.schema]
-        fields, status = decide(found, control)
+        fields, status = decide(self._features, control)
         said = (
-            f"{control.sentence}, for a false alarm in at most {settings.level:.3g} of the windows "
+            f"{control.sentence}, for a false alarm in at most {self._level:.3g} of the windows "
             "in which nothing has drifted"
         )
         if any(each.threshold_from == "plan" for each in fields):
@@ -71,15 +102,13 @@ class Judge:
             status=status, why=_sentence(status, fields), rows=rows, control=said, fields=fields
         )
 
-    def predictions(self, groups: Groups) -> tuple[Predictions, ...]:
-        """Judges what each version has answered, each at its part of the level (Bonferroni)."""
-        parts = {key: self._answers(*key, rows, model) for key, (rows, model) in groups.items()}
-        judged = sum(
-            any(each.verdict.status != "unknown" for each in part) for part in parts.values()
-        )
+    def predictions(self) -> tuple[Predictions, ...]:
+        """Judges what each version has answered, each at its part of the level."""
+        judged = sum(_by_chance(part) for part in self._answers.values())
+        control = self._control(self._level / max(judged, 1))
         return tuple(
-            self._predictions(variant, model, groups[variant, model][0], part, max(judged, 1))
-            for (variant, model), part in parts.items()
+            self._predictions(variant, model, self._groups[variant, model][0], part, control)
+            for (variant, model), part in self._answers.items()
         )
 
     def target(self, rows: int) -> Target:
@@ -96,7 +125,7 @@ class Judge:
         if rows < minimum:
             return Target(status="unknown", why=_too_few(rows, minimum), rows=rows)
         column = self.reader.target(model, profile, profile.truth)
-        control = self._control(1)
+        control = self._control(self._settings.level)
         fields, status = decide([judge(column, _PLAIN, minimum)], control)
         return Target(
             status=status,
@@ -106,43 +135,37 @@ class Judge:
             fields=fields,
         )
 
-    def performance(self, groups: Groups) -> tuple[Performance, ...]:
+    def performance(self) -> tuple[Performance, ...]:
         """Judges how well each version has answered the rows whose truth is known.
 
-        Each at its part of the level (Bonferroni).
+        Each at its part of the level.
         """
-        found = [
-            self._skill(variant, model)
-            for (variant, _), (_, model) in groups.items()
-            if model is not None
-        ]
-        judged = sum(null is not None for _, null in found)
-        limit = self._settings.level / max(judged, 1)
-        said = f"alarm at a p-value of at most {limit:.3g}{self._shared(judged)}"
+        limit = self._level / max(sum(null is not None for _, null in self._skills), 1)
+        said = f"alarm at a p-value of at most {limit:.3g}{self._shared(limit)}"
         return tuple(
             each if null is None else _decided(each, null, limit, said)
-            for each, null in found
+            for each, null in self._skills
             if each.rows
         )
 
-    def _shared(self, parts: int) -> str:
+    def _shared(self, level: float) -> str:
         """Returns, to follow a level, what part of the plan's it is."""
-        return f": {self._settings.level:.3g} shared out among {parts}" if parts > 1 else ""
+        whole = self._settings.level
+        return f", the share of this part in {whole:.3g}" if level < whole else ""
 
-    def _control(self, parts: int) -> Control:
-        """Control of a few columns, whose share would say nothing, in one of several parts."""
-        return Control("bh", self._settings.level / parts, self._settings.share)
+    def _control(self, level: float) -> Control:
+        """Control of a few columns, whose share would say nothing."""
+        return Control("bh", level, self._settings.share)
 
     def _predictions(
-        self, variant: str, model: str, rows: int, part: list[Found], parts: int
+        self, variant: str, model: str, rows: int, part: list[Found], control: Control
     ) -> Predictions:
-        control = self._control(parts)
         fields, status = decide(part, control)
         return Predictions(
             status=status,
             why=_sentence(status, fields),
             rows=rows,
-            control="" if status == "unknown" else control.sentence + self._shared(parts),
+            control="" if status == "unknown" else control.sentence + self._shared(control.level),
             variant=variant,
             model=model,
             fields=fields,
@@ -174,7 +197,7 @@ class Judge:
             return "The log has no column for it in this window."
         return None
 
-    def _answers(self, variant: str, tag: str, rows: int, model: Model | None) -> list[Found]:
+    def _answered(self, variant: str, tag: str, rows: int, model: Model | None) -> list[Found]:
         """Returns what is said of the score and the classes of a version, before control."""
         minimum = self._settings.minimum
         if model is None:
@@ -223,6 +246,11 @@ def _decided(part: Performance, null: Null, limit: float, control: str) -> Perfo
         )
         about |= {"status": "drift", "why": why}
     return part.model_copy(update=about)
+
+
+def _by_chance(part: Sequence[Found]) -> bool:
+    """Whether a part has a column whose p-value decides, so that it may alarm by chance."""
+    return any(each.threshold is not None for each in part)
 
 
 def _too_few(rows: int, minimum: int) -> str:

@@ -6,7 +6,7 @@ API all hold this one form. `verdict.schema.json`, beside this file, is its JSON
 
 A part is `drift`, `steady`, or `unknown`: then `why` says in a sentence what is missing. The whole
 has drifted if its data, a variant's predictions or a variant's performance have: `decides` of each
-part says so. Each of these three is held to the level by itself. The true answers may drift without
+part says so. These share the level out, so that the whole is held to it. The true answers may drift without
 anything being wrong, so `target` is judged and shown, and decides nothing. Nor does anything under
 `customary` or `evidently`.
 """
@@ -158,7 +158,7 @@ class Verdict(Form):
         time: What of a row has to lie in the window.
         status: Of the whole.
         summary: The same in a sentence.
-        level: Rate of false alarms that each part is held to.
+        level: Rate of false alarms that the whole is held to.
         rows: Rows in the window.
         complete: Whether all of them were judged; else a uniform sample was.
         reference: What the data are compared with; None if there is nothing.

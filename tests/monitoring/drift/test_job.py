@@ -335,7 +335,7 @@ def test_true_answers_that_move_are_shown_and_decide_nothing(world: World) -> No
     assert "All these rows have the same truth" in found.performance[0].why
 
 
-def test_thresholds_of_skill_are_those_of_a_level_that_all_variants_share(world: World) -> None:
+def test_all_that_decides_shares_the_level(world: World) -> None:
     one, two = world.version("one"), world.version("two")
     frame = rows(1_000)
     for name, tag in (("one", one), ("two", two)):
@@ -343,8 +343,8 @@ def test_thresholds_of_skill_are_those_of_a_level_that_all_variants_share(world:
         tell(world.log, truths(frame), request_id=name)
     alone = world.run("one", "two", variant="one").performance[0]
     together = world.run("one", "two").performance[0]
-    assert alone.control == "alarm at a p-value of at most 0.05"
-    assert together.control == "alarm at a p-value of at most 0.025: 0.05 shared out among 2"
+    assert alone.control == "alarm at a p-value of at most 0.0167, the share of this part in 0.05"
+    assert "at most 0.00833, " in together.control
     assert alone.threshold is not None
     assert together.threshold is not None
     assert together.threshold < alone.threshold

@@ -11,6 +11,7 @@ import sys
 import typer
 
 from cli.canary import app as canary
+from cli.deploy import app as deploy
 from cli.drift import app as drift
 from cli.experiment import app as experiment
 from cli.keys import app as keys
@@ -36,6 +37,7 @@ app.add_typer(traffic, name="traffic")
 app.add_typer(canary, name="canary")
 app.add_typer(experiment, name="experiment")
 app.add_typer(drift, name="drift")
+app.add_typer(deploy, name="deploy")
 app.add_typer(keys, name="keys")
 app.add_typer(logging, name="logging")
 app.command()(rollback)

@@ -26,6 +26,7 @@ __all__ = [
     "leases",
     "log_changes",
     "reason",
+    "releases",
     "revisions",
     "tallies",
     "workers",
@@ -86,6 +87,22 @@ revisions: Final = sa.Table(
     sa.Column("shadow", sa.JSON, nullable=False),
     sa.Column("coverage", sa.Float, nullable=False),
     sa.Column("restores", sa.Integer),
+)
+
+releases: Final = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("target", sa.String, primary_key=True),
+    sa.Column("place", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("who", sa.String, nullable=False),
+    sa.Column("bento", sa.String, nullable=False),
+    sa.Column("values", sa.JSON, nullable=False),
+    sa.Column("documents", sa.JSON, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("why", sa.String, nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
 )
 
 api_keys: Final = sa.Table(

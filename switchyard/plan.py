@@ -26,7 +26,7 @@ from switchyard.errors import Conflict, NotFound, PlanError
 from switchyard.formats import BaseUrl, Name, Reference
 from switchyard.gates import Gate
 from switchyard.plan_monitoring import Drift, Logging, LogSettings
-from switchyard.plan_problems import first_problem, hint, wrong
+from switchyard.plan_problems import first_problem, hint, problem, wrong
 from switchyard.plan_rollout import CANARY, Breaker, Canary, Metrics
 from switchyard.section import Section
 from switchyard.yaml_lines import YamlProblem, read
@@ -42,6 +42,7 @@ __all__ = [
     "Traffic",
     "Variant",
     "load",
+    "read_plan",
 ]
 
 Framework = Literal["sklearn", "torch", "tensorflow", "onnx"]
@@ -327,15 +328,26 @@ class Plan(Section):
 
 
 def load(path: Path | None = None) -> Plan:
-    """Reads and checks a plan.
+    """Reads and checks the plan that is served here, with what the environment puts in its place.
 
     Args:
         path: The file; without it, the one that `switchyard.settings.plan_path` names.
 
     Raises:
+        PlanError: The file is missing or wrong, or a variable is; one sentence that names it.
+    """
+    return _in_place(read_plan(path or settings.plan_path()))
+
+
+def read_plan(path: Path) -> Plan:
+    """Reads and checks a plan as it is written.
+
+    Args:
+        path: The file.
+
+    Raises:
         PlanError: The file is missing or wrong; one sentence with file, line and key.
     """
-    path = path or settings.plan_path()
     try:
         value, lines = read(path)
     except YamlProblem as problem:
@@ -346,3 +358,18 @@ def load(path: Path | None = None) -> Plan:
         return Plan.model_validate(value)
     except ValidationError as error:
         raise PlanError(first_problem(error, path, lines)) from error
+
+
+def _in_place(plan: Plan) -> Plan:
+    """Returns the plan as the environment says that it is to be served in this place."""
+    mode, store = settings.mode(), settings.log_store()
+    if mode is not None and mode not in ("live", "static"):
+        raise PlanError(f"SWITCHYARD_MODE is {mode!r}; it must be 'live' or 'static'.")
+    if store is not None:
+        try:
+            log = LogSettings.model_validate({**plan.log.model_dump(), "store": store})
+        except ValidationError as error:
+            clause = problem(error).removeprefix("store ")
+            raise PlanError(f"SWITCHYARD_LOG_STORE {clause}.") from None
+        plan = plan.model_copy(update={"log": log})
+    return plan if mode is None else plan.model_copy(update={"mode": mode})

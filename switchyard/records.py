@@ -18,6 +18,7 @@ __all__ = [
     "Experiment",
     "LogChange",
     "Observed",
+    "Release",
     "Revision",
     "Tally",
     "Worker",
@@ -292,6 +293,37 @@ class LogChange:
     settings: dict[str, Any]
     who: str
     created: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One attempt to deploy a Bento to a place.
+
+    Attributes:
+        target: Kind of the place, such as `kubernetes`.
+        place: Which one of that kind, as the target names it.
+        number: Counts the releases of the place from 1.
+        created: When it was begun, UTC in ISO 8601.
+        who: Who deployed it.
+        bento: Tag of the Bento.
+        values: Settings that it was rendered with.
+        documents: What was sent, by name, in the order in which it is sent.
+        status: `applying`, `good`, `failed`, or `deleted`.
+        why: What went wrong, or what it was made for; empty where there is nothing to say.
+        facts: What the platform gave and the target needs again, such as an address.
+    """
+
+    target: str
+    place: str
+    number: int
+    created: str
+    who: str
+    bento: str
+    values: dict[str, Any]
+    documents: list[dict[str, Any]]
+    status: str
+    why: str
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,13 @@
 | `SWITCHYARD_ADMIN_TOKEN`  | bearer token of the admin routes           | `admin.token` in home |
 | `SWITCHYARD_HOP_TOKEN`    | shared by router and hosts over TCP        | `hop.token` in home   |
 | `SWITCHYARD_LOG_SALT`     | goes into the hashes of logged sticky keys | `key.salt` in home    |
+| `SWITCHYARD_LOG_STORE`    | takes the place of the plan's `log.store`  | the plan's            |
+| `SWITCHYARD_MODE`         | takes the place of the plan's `mode`       | the plan's            |
 
-Defaults hang on the place of this file, never on the working folder: all processes of one serve,
-and a Bento unpacked anywhere, must see the same files. An empty variable counts as not set.
+The last two are for one image that runs in many places: what a place has to offer is not known when
+its plan is frozen. Defaults hang on the place of this file, never on the working folder: all
+processes of one serve, and a Bento unpacked anywhere, must see the same files. An empty variable
+counts as not set.
 """
 
 from __future__ import annotations
@@ -23,7 +27,17 @@ from typing import Final
 
 from switchyard.errors import SwitchyardError
 
-__all__ = ["ROOT", "admin_token", "database_url", "home", "hop_token", "log_salt", "plan_path"]
+__all__ = [
+    "ROOT",
+    "admin_token",
+    "database_url",
+    "home",
+    "hop_token",
+    "log_salt",
+    "log_store",
+    "mode",
+    "plan_path",
+]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 """Folder of the project, in a checkout and in a Bento alike."""
@@ -84,6 +98,16 @@ def log_salt() -> bytes | None:
     """
     given = os.environ.get("SWITCHYARD_LOG_SALT", "").strip()
     return hashlib.blake2b(given.encode(), digest_size=32).digest() if given else None
+
+
+def log_store() -> str | None:
+    """Returns the URL that takes the place of the plan's `log.store`, None if none does."""
+    return os.environ.get("SWITCHYARD_LOG_STORE", "").strip() or None
+
+
+def mode() -> str | None:
+    """Returns what takes the place of the plan's `mode`, None if nothing does."""
+    return os.environ.get("SWITCHYARD_MODE", "").strip() or None
 
 
 def _token(variable: str, name: str) -> str:

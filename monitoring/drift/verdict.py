@@ -6,9 +6,9 @@ API all hold this one form. `verdict.schema.json`, beside this file, is its JSON
 
 A part is `drift`, `steady`, or `unknown`: then `why` says in a sentence what is missing. The whole
 has drifted if its data, a variant's predictions or a variant's performance have: `decides` of each
-part says so. These share the level out, so that the whole is held to it. The true answers may drift without
-anything being wrong, so `target` is judged and shown, and decides nothing. Nor does anything under
-`customary` or `evidently`.
+part says so. These share the level out, so that the whole is held to it. The true answers may drift
+without anything being wrong, so `target` is judged and shown, and decides nothing. Nor does
+anything under `customary` or `evidently`.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from switchyard.records import (
     DriftReport,
     Experiment,
     Observed,
+    Release,
     Revision,
     Tally,
     Worker,
@@ -39,6 +40,7 @@ from switchyard.state.fleet import Fleet
 from switchyard.state.keys import Keys
 from switchyard.state.leases import Leases
 from switchyard.state.logs import LogChanges
+from switchyard.state.releases import Releases
 from switchyard.state.revisions import Revisions
 from switchyard.state.tallies import Tallies
 
@@ -53,6 +55,7 @@ __all__ = [
     "DriftReport",
     "Experiment",
     "Observed",
+    "Release",
     "Revision",
     "State",
     "Tally",
@@ -73,6 +76,7 @@ class State(
     Keys,
     Leases,
     LogChanges,
+    Releases,
     Tallies,
 ):
     """The state database. `State.open` makes one; threads may share it."""

@@ -1,0 +1,108 @@
+"""What is sent to a platform: named documents, printed as they go out, with secrets by name only.
+
+Where a document needs a secret it holds `${NAME}`, and so does everything that is printed, recorded
+or compared. Only on its way to the platform the variable of that name takes its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any, Final
+
+from deploy.errors import ValuesError
+
+__all__ = ["Document", "filled", "names_of", "text"]
+
+_SECRET: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One thing that is sent.
+
+    Attributes:
+        name: Says what it is: a file name, or the platform's name of the call.
+        content: What is sent: a mapping, or a file's text.
+    """
+
+    name: str
+    content: dict[str, Any] | str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the form that the state database holds."""
+        return {"name": self.name, "content": self.content}
+
+    @classmethod
+    def from_dict(cls, held: Mapping[str, Any]) -> Document:
+        """Returns a document that the state database holds."""
+        return cls(held["name"], held["content"])
+
+
+def text(documents: Sequence[Document]) -> str:
+    """Returns documents as a stream of YAML, each under its name.
+
+    A document that is a file's text stands as it is, whatever its language.
+    """
+    parts = []
+    for document in documents:
+        content = document.content
+        body = content if isinstance(content, str) else _yaml(content)
+        parts.append(f"---\n# {document.name}\n{body.rstrip()}\n")
+    return "".join(parts)
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.width = 100
+    out = StringIO()
+    yaml.dump(dict(content), out)
+    return out.getvalue()
+
+
+def names_of(documents: Sequence[Document]) -> tuple[str, ...]:
+    """Returns the names of the variables that documents need, sorted."""
+    found: set[str] = set()
+    for document in documents:
+        _walk(document.content, lambda value: found.update(_SECRET.findall(value)))
+    return tuple(sorted(found))
+
+
+def filled(documents: Sequence[Document], environ: Mapping[str, str]) -> list[Document]:
+    """Returns documents with the values of the variables that they name.
+
+    Args:
+        documents: From `render`, or recorded.
+        environ: The variables.
+
+    Raises:
+        ValuesError: One of them is not set; the sentence names all that are not.
+    """
+    missing = [name for name in names_of(documents) if not environ.get(name)]
+    if missing:
+        raise ValuesError(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set; the values name "
+            "these environment variables for secrets, which are read when they are sent."
+        )
+
+    def put(value: str) -> str:
+        return _SECRET.sub(lambda found: environ[found[1]], value)
+
+    return [Document(each.name, _walk(each.content, put)) for each in documents]
+
+
+def _walk(value: Any, change: Any) -> Any:
+    """Returns a value with every text in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _walk(each, change) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_walk(each, change) for each in value]
+    return value

@@ -1,0 +1,263 @@
+"""How a Bento is deployed, watched, taken back and taken away: the same for all targets.
+
+Every attempt is a release in the state database: what was sent (secrets by name only) and whether
+it was good, which it is once it has answered a row of its model's reference data through the public
+address. One that fails makes way for the last good one by itself. Of each place only one release is
+applied at a time; one that was interrupted is finished by the next.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from deploy.bento import Bento, find
+from deploy.documents import Document, filled
+from deploy.errors import DeployFailed
+from deploy.smoke import smoke_test
+from deploy.target import Platform, Say, Seen, Target
+from deploy.values import Values
+from switchyard.errors import Conflict, NotFound, SwitchyardError
+from switchyard.records import Release
+from switchyard.state import State
+
+__all__ = ["Deployer", "Standing"]
+
+LEASE_SECONDS: Final = 60.0
+RENEW_SECONDS: Final = 15.0
+
+INTERRUPTED: Final = "It was interrupted before it was known to be good."
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a place stands.
+
+    Attributes:
+        release: The last release of it.
+        seen: What the platform says is there.
+    """
+
+    release: Release
+    seen: Seen
+
+
+class Deployer:
+    """Deploys to one place.
+
+    Args:
+        target: Kind of the place.
+        values: What it is to be like.
+        state: Holds the releases.
+        environ: Variables that hold secrets.
+        who: Who deploys.
+        say: Takes progress.
+    """
+
+    def __init__(
+        self,
+        target: Target[Any],
+        values: Values,
+        state: State,
+        *,
+        environ: Mapping[str, str],
+        who: str,
+        say: Say,
+    ) -> None:
+        self._target = target
+        self._values = values
+        self._state = state
+        self._environ = environ
+        self._who = who
+        self._say = say
+        self._place = target.place(values)
+
+    def apply(self, bento: Bento) -> Release:
+        """Deploys a Bento, and takes it back if it turns out not to work.
+
+        Args:
+            bento: The Bento.
+
+        Returns:
+            The release, which is good.
+
+        Raises:
+            ValuesError: A secret is not there; nothing was sent.
+            Conflict: Somebody else is deploying to this place.
+            DeployFailed: It did not become ready, or gave no prediction. The sentence says what is
+                there now.
+        """
+        documents = self._target.render(bento, self._values)
+        filled(documents, self._environ)  # what is missing must be known before anything is sent
+        with self._alone():
+            return self._release(bento, documents, "")
+
+    def rollback(self) -> Release:
+        """Returns to the last good release: the one before, if the present one is good.
+
+        Raises:
+            NotFound: There is no good release to return to, or its Bento is gone.
+            Conflict: Somebody else is deploying to this place.
+            DeployFailed: It did not work any more.
+        """
+        with self._alone():
+            known = self._known()
+            good = [each for each in known if each.status == "good"]
+            if known and known[0].status == "good":
+                good = [each for each in good if each.documents != known[0].documents]
+            if not good:
+                raise NotFound(
+                    f"{self._where} has no earlier good release to return to."
+                    if known
+                    else f"Nothing was deployed to {self._where} from here."
+                )
+            goal = good[0]
+            documents = _documents(goal)
+            return self._release(find(goal.bento), documents, f"rollback to release {goal.number}")
+
+    def status(self) -> Standing:
+        """Returns how the place stands.
+
+        Raises:
+            NotFound: Nothing was deployed there from here.
+            DeployFailed: The platform does not tell.
+        """
+        release = self._last()
+        if release.status == "applying" and self._is_free():
+            self._state.end_release(release, "failed", INTERRUPTED)
+            release = self._last()
+        present = self._present() or release
+        return Standing(release, self._connect().look(_documents(present)))
+
+    def delete(self) -> Release:
+        """Takes away what the last releases made; data stay.
+
+        Raises:
+            NotFound: Nothing was deployed there from here.
+            Conflict: Somebody else is deploying to this place.
+            DeployFailed: The platform refused.
+        """
+        with self._alone():
+            release = self._last()
+            named = {
+                each.name: each for known in reversed(self._known()) for each in _documents(known)
+            }
+            self._connect().delete(list(named.values()), self._say)
+            self._state.end_release(release, "deleted", facts={})
+            for other in self._known():
+                if other.status in ("good", "applying"):
+                    self._state.end_release(other, "deleted")
+            return self._last()
+
+    @property
+    def _where(self) -> str:
+        return f"{self._target.name} {self._place}"
+
+    def _known(self) -> list[Release]:
+        return self._state.releases(self._target.name, self._place)
+
+    def _last(self) -> Release:
+        known = self._known()
+        if not known:
+            raise NotFound(f"Nothing was deployed to {self._where} from here.")
+        return known[0]
+
+    def _present(self) -> Release | None:
+        """Returns the release that ought to be there: the last good one."""
+        return next((each for each in self._known() if each.status == "good"), None)
+
+    def _connect(self) -> Platform:
+        known = self._known()
+        return self._target.connect(self._values, known[0].facts if known else {})
+
+    def _release(self, bento: Bento, documents: list[Document], why: str) -> Release:
+        platform = self._connect()
+        for earlier in self._known():
+            if earlier.status == "applying":
+                self._state.end_release(earlier, "failed", INTERRUPTED)
+        present = self._present()
+        release = self._state.begin_release(
+            self._target.name,
+            self._place,
+            bento.tag,
+            self._values.model_dump(mode="json"),
+            [each.as_dict() for each in documents],
+            self._who,
+            why,
+        )
+        try:
+            self._carry_out(platform, documents, bento)
+        except SwitchyardError as error:
+            after = self._take_back(platform, present, documents)
+            said = f"{error.message.rstrip('.')}. {after}"
+            self._state.end_release(release, "failed", said, platform.facts)
+            raise DeployFailed(f"Release {release.number} failed: {said}") from error
+        except BaseException:
+            self._state.end_release(release, "failed", INTERRUPTED, platform.facts)
+            raise
+        self._state.end_release(release, "good", facts=platform.facts)
+        return self._last()
+
+    def _carry_out(self, platform: Platform, documents: list[Document], bento: Bento) -> None:
+        platform.apply(filled(documents, self._environ), bento.tag, self._say)
+        smoke_test(platform, bento, self._values.smoke, self._say)
+
+    def _take_back(
+        self, platform: Platform, present: Release | None, documents: list[Document]
+    ) -> str:
+        """Makes the place as it was before, and returns a sentence on how that went."""
+        try:
+            if present is None:
+                self._say("taking away what was made")
+                platform.delete(documents, self._say)
+                return "There was no good release before it, so what it made was taken away."
+            self._say(f"returning to release {present.number}")
+            self._carry_out(platform, _documents(present), find(present.bento))
+        except SwitchyardError as error:
+            return (
+                f"Going back failed too: {error.message.rstrip('.')}. Look at it by "
+                f"`switchyard deploy {self._target.name} status`, and try `rollback` again."
+            )
+        return f"Release {present.number} ({present.bento}) is back, and answers."
+
+    def _is_free(self) -> bool:
+        if not self._state.acquire_lease(self._lease, "status", 1):
+            return False
+        self._state.acquire_lease(self._lease, "status", 0)
+        return True
+
+    @property
+    def _lease(self) -> str:
+        return f"deploy/{self._target.name}/{self._place}"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds the place for this process alone."""
+        holder = f"{self._who}/{os.getpid()}/{threading.get_ident()}"
+        if not self._state.acquire_lease(self._lease, holder, LEASE_SECONDS):
+            raise Conflict(
+                f"Somebody else is deploying to {self._where}; wait until that has ended. One that "
+                f"was killed makes way after {LEASE_SECONDS:g} seconds."
+            )
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(RENEW_SECONDS):
+                self._state.acquire_lease(self._lease, holder, LEASE_SECONDS)
+
+        renewing = threading.Thread(target=renew, name="lease", daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            done.set()
+            renewing.join()
+            self._state.acquire_lease(self._lease, holder, 0)
+
+
+def _documents(release: Release) -> list[Document]:
+    return [Document.from_dict(each) for each in release.documents]

@@ -1,0 +1,117 @@
+"""What every target must do: the one interface that `switchyard deploy` knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from deploy.bento import Bento
+from deploy.documents import Document
+from deploy.values import Values
+
+__all__ = ["Platform", "Reply", "Say", "Seen", "Target"]
+
+Say = Callable[[str], None]
+"""Takes what is being done now, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back from the public address.
+
+    Attributes:
+        status: HTTP status.
+        body: Its body.
+    """
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is there, as the platform tells it.
+
+    Attributes:
+        state: Of the whole.
+        address: Public address; None where there is none yet.
+        parts: Name and state of its parts, in the platform's words.
+        differences: What is there otherwise than it was sent, a sentence each.
+        why: The platform's own message where something is wrong.
+    """
+
+    state: Literal["ready", "progressing", "failed", "absent"]
+    address: str | None = None
+    parts: tuple[tuple[str, str], ...] = ()
+    differences: tuple[str, ...] = ()
+    why: str = ""
+
+
+class Platform(Protocol):
+    """One place on one platform, with whatever credentials are found for it.
+
+    All methods block. What the platform refuses is a `deploy.errors.DeployFailed` whose sentence
+    holds its own message; a half-done call is finished by the next one.
+    """
+
+    facts: dict[str, Any]
+    """What the platform gave and is needed again, such as an address; recorded with the release."""
+
+    def apply(self, documents: Sequence[Document], bento: str, say: Say) -> None:
+        """Makes what is there as the documents say, and waits until it is ready.
+
+        Applied twice it changes nothing the second time. What an earlier release made and these
+        documents do not name is taken away.
+
+        Args:
+            documents: With their secrets.
+            bento: Tag of the Bento.
+            say: Takes progress.
+        """
+
+    def call(self, rows: list[dict[str, Any]], endpoint: str) -> Reply:
+        """Asks for a prediction through the public address, as callers of this platform do.
+
+        Args:
+            rows: As JSON takes them.
+            endpoint: Name of the endpoint.
+        """
+
+    def look(self, documents: Sequence[Document]) -> Seen:
+        """Returns what is there, compared with what was sent (without its secrets)."""
+
+    def delete(self, documents: Sequence[Document], say: Say) -> None:
+        """Takes away what the documents name, but no data; what is not there is fine."""
+
+
+V_contra = TypeVar("V_contra", bound=Values, contravariant=True)
+
+
+class Target(Protocol[V_contra]):
+    """A kind of place."""
+
+    name: str
+    values: type[Values]
+
+    def place(self, values: V_contra) -> str:
+        """Returns which place of this kind it is: two that differ never share a release."""
+
+    def render(self, bento: Bento, values: V_contra) -> list[Document]:
+        """Returns what is to be sent, in that order: pure, without account and network.
+
+        Raises:
+            ValuesError: The values and the Bento do not go together.
+        """
+
+    def connect(self, values: V_contra, facts: dict[str, Any]) -> Platform:
+        """Returns the platform, by the credentials in its usual places.
+
+        Args:
+            values: Of the deployment.
+            facts: Recorded with the last release of the place; empty for the first.
+
+        Raises:
+            ExtraMissing: Packages are not installed.
+            DeployFailed: There are no credentials.
+        """

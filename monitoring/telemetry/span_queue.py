@@ -28,19 +28,19 @@ _RATIO_BITS: Final = TraceIdRatioBased.TRACE_ID_LIMIT.bit_length()
 
 
 class Sampling(RandomIdGenerator):
-    """Asks a sampler before a span is begun: to begin one that is dropped takes ten times as long.
+    """Asks a sampler before a span is begun, and gives the SDK's the ids that were chosen then.
 
-    The id of the trace that the sampler was asked about is the one that the span then has, since
-    samplers decide by it, in all processes alike.
+    To begin a span of the SDK that is dropped takes ten times as long. Samplers decide by the id of
+    the trace, in all processes alike, so the one that was asked about must be the one it gets.
     """
 
     def __init__(self) -> None:
-        self._next: int | None = None
+        self._next: tuple[int, int] | None = None
         self._asked: Sampler | None = None
         self._bound: int | None = None
 
-    def wants(self, sampler: Sampler, context: Context, name: str) -> bool:
-        """Tells whether a span is to be begun.
+    def asked(self, sampler: Sampler, context: Context, name: str) -> int | None:
+        """Returns the id of the trace of a span that is to begin, None if it is not wanted.
 
         Args:
             sampler: The sampler.
@@ -49,21 +49,27 @@ class Sampling(RandomIdGenerator):
         """
         if sampler is not self._asked:
             self._asked, self._bound = sampler, _bound(sampler)
-        self._next = None
         if not context and self._bound is not None:
             low = random.getrandbits(_RATIO_BITS)
-            if low < self._bound:
-                self._next = random.getrandbits(_RATIO_BITS) << _RATIO_BITS | low or None
-            return self._next is not None
+            if low >= self._bound:
+                return None
+            return random.getrandbits(_RATIO_BITS) << _RATIO_BITS | low or None
         trace = get_current_span(context).get_span_context().trace_id if context else 0
-        if not trace:
-            trace = self._next = super().generate_trace_id()
-        return sampler.should_sample(context, trace, name).decision is not Decision.DROP
+        trace = trace or super().generate_trace_id()
+        decision = sampler.should_sample(context, trace, name).decision
+        return None if decision is Decision.DROP else trace
+
+    def is_next(self, trace: int, span: int) -> None:
+        """Says which ids the next span of the SDK has."""
+        self._next = (trace, span)
 
     def generate_trace_id(self) -> int:
-        """Returns the id that the sampler was asked about, a random one if it was not."""
-        trace, self._next = self._next, None
-        return super().generate_trace_id() if trace is None else trace
+        """Returns the id that the next span's trace has."""
+        return super().generate_trace_id() if self._next is None else self._next[0]
+
+    def generate_span_id(self) -> int:
+        """Returns the id that the next span has."""
+        return super().generate_span_id() if self._next is None else self._next[1]
 
 
 def _bound(sampler: Sampler) -> int | None:

@@ -19,34 +19,33 @@ No attribute holds the value of a field, and no error its message, which might.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-import socket
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from monitoring.telemetry.span import Attributes, Span
 from switchyard.errors import SwitchyardError
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
     from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Span
 
-__all__ = ["Traces", "end_request", "trace_id"]
+__all__ = ["Traces"]
 
 logger = logging.getLogger("switchyard.traces")
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-MOST_STATE: Final = 512
-"""Characters of a `tracestate` that is passed on; W3C asks for as many."""
-
 SERVER_ERROR: Final = 500
 
+GATHER_SECONDS: Final = 0.2
+"""How long the first span that has ended waits for others: they are told in a row."""
+
 Headers = Mapping[bytes, bytes]
-Attributes = dict[str, str | int]
 
 
 class Traces:
@@ -61,24 +60,11 @@ class Traces:
     """
 
     def __init__(self, exporter: SpanExporter, service: str) -> None:
-        from opentelemetry.context import Context
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+        from monitoring.telemetry.sdk import Sdk
 
-        from monitoring.telemetry.span_queue import Sampling, SpanQueue
-
-        place = f"{socket.gethostname()}:{os.getpid()}"
-        resource = Resource.create({"service.name": service, "service.instance.id": place})
-        self._sampling = Sampling()
-        self._provider = TracerProvider(
-            resource=resource, id_generator=self._sampling, shutdown_on_exit=False
-        )
-        self._queue = SpanQueue(exporter)
-        self._provider.add_span_processor(self._queue)
-        self._tracer = self._provider.get_tracer("switchyard")
-        self._propagator = TraceContextTextMapPropagator()
-        self._nowhere = Context()
+        self._sdk = Sdk(exporter, service)
+        self._kept: deque[Span] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     def from_environment(cls, part: str) -> Traces | None:
@@ -108,7 +94,7 @@ class Traces:
     @property
     def dropped(self) -> int:
         """Spans that were lost: there was no room for them, or nobody took them."""
-        return self._queue.dropped
+        return self._sdk.dropped
 
     def request(self, route: str, headers: Headers, received: float) -> Span | None:
         """Begins the span of a request; None if it is not sampled.
@@ -118,20 +104,17 @@ class Traces:
             headers: Of the request, lower case.
             received: Unix seconds of arrival.
         """
-        name = f"POST {route}"
-        context = self._parent(headers) if b"traceparent" in headers else self._nowhere
-        if not self._sampling.wants(self._provider.sampler, context, name):
-            return None
-        from opentelemetry.trace import SpanKind
+        about: Attributes = {"http.request.method": "POST", "http.route": route}
+        return self._begin(f"POST {route}", headers, int(received * 1e9), about)
 
-        span = self._tracer.start_span(
-            name,
-            context=context,
-            kind=SpanKind.SERVER,
-            attributes={"http.request.method": "POST", "http.route": route},
-            start_time=int(received * 1e9),
-        )
-        return span if span.is_recording() else None
+    def _begin(self, name: str, headers: Headers, start: int, about: Attributes) -> Span | None:
+        """Begins a span that is the first of this process, if the sampler wants it."""
+        wanted = self._sdk.wanted(name, headers)
+        if wanted is None:
+            return None
+        trace, parent = wanted
+        state = None if parent is None else parent.trace_state
+        return Span(name, "SERVER", trace, parent, start, about, state)
 
     @contextmanager
     def hop(self, waited: Sequence[tuple[Span, float]], about: Attributes) -> Iterator[str]:
@@ -144,30 +127,17 @@ class Traces:
         Yields:
             Lines of HTTP headers that take the context along.
         """
-        from opentelemetry.trace import Link, SpanKind, set_span_in_context
-
         now = time.time_ns()
         spans = [span for span, _ in waited]
-        links = [Link(span.get_span_context()) for span in spans] if len(spans) > 1 else ()
-        hop = self._tracer.start_span(
-            "hop",
-            context=set_span_in_context(spans[0]),
-            kind=SpanKind.CLIENT,
-            attributes=about,
-            links=links,
-            start_time=now,
-        )
-        link = Link(hop.get_span_context())
+        hop = spans[0].child("hop", "CLIENT", now, dict(about))
+        hop.links = spans if len(spans) > 1 else ()
         for span, seconds in waited:
             # The event loop's clock ticks in ms: no span begins before the one that it is part of.
-            begun = max(now - int(seconds * 1e9), getattr(span, "start_time", 0))
-            context = set_span_in_context(span)
-            queued = self._tracer.start_span("queue", context, links=[link], start_time=begun)
-            queued.end(now)
-        carried: dict[str, str] = {}
-        self._propagator.inject(carried, set_span_in_context(hop))
-        with _ending(hop):
-            yield "".join(f"{name}: {value}\r\n" for name, value in carried.items())
+            queued = span.child("queue", "INTERNAL", max(now - int(seconds * 1e9), span.start), {})
+            queued.links = (hop,)
+            self._ended(queued, now)
+        with self._ending(hop):
+            yield hop.headers
 
     @contextmanager
     def model(self, headers: Headers, about: Attributes) -> Iterator[None]:
@@ -180,61 +150,60 @@ class Traces:
         if b"traceparent" not in headers:
             yield
             return
-        from opentelemetry.trace import SpanKind
-
-        context = self._parent(headers)
-        with _ending(self._tracer.start_span("model", context, SpanKind.SERVER, about)):
+        span = self._begin("model", headers, time.time_ns(), about)
+        with nullcontext() if span is None else self._ending(span):
             yield
 
-    def _parent(self, headers: Headers) -> Context:
-        """Returns the context that headers carry; an empty one if it cannot be read."""
-        carried = {"traceparent": headers[b"traceparent"].decode("latin-1")}
-        state = headers.get(b"tracestate", b"")
-        if len(state) <= MOST_STATE:
-            carried["tracestate"] = state.decode("latin-1")
-        return self._propagator.extract(carried, self._nowhere)
+    def end(self, span: Span, status: int, code: str | None, about: Mapping[str, Any]) -> None:
+        """Ends the span of a request.
+
+        Args:
+            span: From `request`.
+            status: HTTP status of the answer.
+            code: What kind of error it was; None if it was answered.
+            about: Attributes.
+        """
+        span.attributes |= {"http.response.status_code": status, **about}
+        if code is not None:
+            span.attributes["error.type"] = code
+        span.failed = status >= SERVER_ERROR
+        self._ended(span, time.time_ns())
+
+    @contextmanager
+    def _ending(self, span: Span) -> Iterator[None]:
+        """Ends a span, with the kind of the error that ended it, if one did."""
+        try:
+            yield
+        except BaseException as error:
+            kind = error.code if isinstance(error, SwitchyardError) else type(error).__qualname__
+            span.attributes["error.type"] = kind
+            span.failed = True
+            raise
+        finally:
+            self._ended(span, time.time_ns())
+
+    def _ended(self, span: Span, now: int) -> None:
+        """Keeps a span until the next are told; where no event loop runs, that is at once."""
+        span.end = now
+        self._kept.append(span)
+        if self._timer is None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                self._tell()
+            else:
+                self._timer = loop.call_later(GATHER_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        """Hands what has ended to the SDK."""
+        self._timer = None
+        kept: list[Span] = []
+        with suppress(IndexError):  # `close` runs beside the event loop
+            while True:
+                kept.append(self._kept.popleft())
+        self._sdk.tell(kept)
 
     def close(self) -> None:
         """Sends what waits; blocks, for as long as the exporter takes."""
-        self._provider.shutdown()
-
-
-def end_request(span: Span, status: int, code: str | None, about: Mapping[str, Any]) -> None:
-    """Ends the span of a request.
-
-    Args:
-        span: From `Traces.request`.
-        status: HTTP status of the answer.
-        code: What kind of error it was; None if it was answered.
-        about: Attributes.
-    """
-    from opentelemetry.trace import Status, StatusCode
-
-    span.set_attribute("http.response.status_code", status)
-    span.set_attributes(about)
-    if code is not None:
-        span.set_attribute("error.type", code)
-    if status >= SERVER_ERROR:
-        span.set_status(Status(StatusCode.ERROR))
-    span.end()
-
-
-def trace_id(span: Span) -> str:
-    """Returns the id of a span's trace, as W3C writes it."""
-    return format(span.get_span_context().trace_id, "032x")
-
-
-@contextmanager
-def _ending(span: Span) -> Iterator[None]:
-    """Ends a span, with the kind of the error that ended it, if one did."""
-    from opentelemetry.trace import Status, StatusCode
-
-    try:
-        yield
-    except BaseException as error:
-        kind = error.code if isinstance(error, SwitchyardError) else type(error).__qualname__
-        span.set_attribute("error.type", kind)
-        span.set_status(Status(StatusCode.ERROR))
-        raise
-    finally:
-        span.end()
+        self._tell()
+        self._sdk.close()

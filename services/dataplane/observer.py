@@ -10,20 +10,18 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from models.columns import Columns
 from monitoring.log.arrow import field_arrays
 from monitoring.telemetry.logs import Logs
-from monitoring.telemetry.traces import Traces, end_request, trace_id
+from monitoring.telemetry.span import Span
+from monitoring.telemetry.traces import Traces
 from services.dataplane.work import Work
 from services.topology import EndpointSpec
 from switchyard.errors import SwitchyardError
-
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span
 
 __all__ = ["ACCESS", "Observer", "Trail"]
 
@@ -124,8 +122,7 @@ class Observer:
             status: HTTP status.
             request_id: Its id.
         """
-        if trail.span is not None:
-            end_request(trail.span, status, None, _attributes(trail, request_id))
+        self._end(trail, status, None, request_id)
         share = self._logs.access
         if share is not None and random.random() < share:
             self._log(trail, status, "info", request_id, None)
@@ -144,11 +141,15 @@ class Observer:
             status, code = CLIENT_CLOSED, "client_closed"
         else:
             status, code = SwitchyardError.status, SwitchyardError.code
-        if trail.span is not None:
-            end_request(trail.span, status, code, _attributes(trail, request_id))
+        self._end(trail, status, code, request_id)
         if self._logs.access is not None:
             level = "error" if status >= SwitchyardError.status else "warning"
             self._log(trail, status, level, request_id, code)
+
+    def _end(self, trail: Trail, status: int, code: str | None, request_id: str | None) -> None:
+        if self.traces is not None and trail.span is not None:
+            about = {f"switchyard.{name}": told for name, told in trail.about(request_id).items()}
+            self.traces.end(trail.span, status, code, about)
 
     def _log(
         self, trail: Trail, status: int, level: str, request_id: str | None, code: str | None
@@ -166,7 +167,7 @@ class Observer:
         if code is not None:
             event["code"] = code
         if trail.span is not None:
-            event["trace_id"] = trace_id(trail.span)
+            event["trace_id"] = trail.span.trace_id
         if self._logs.settings.fields and trail.work is not None and trail.endpoint is not None:
             settings = trail.endpoint.settings
             hidden = {*settings.redact, *settings.drop}
@@ -175,10 +176,6 @@ class Observer:
             first = columns.take(np.arange(min(MOST_INPUTS, columns.rows)))
             event["inputs"] = partial(_inputs, first, hidden)
         self._logs.tell(event)
-
-
-def _attributes(trail: Trail, request_id: str | None) -> dict[str, Any]:
-    return {f"switchyard.{name}": value for name, value in trail.about(request_id).items()}
 
 
 def _inputs(columns: Columns, hidden: Collection[str]) -> list[dict[str, Any]]:

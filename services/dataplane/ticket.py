@@ -9,16 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from models.columns import Columns
 from monitoring.log.predictions import LoggedRequest
+from monitoring.telemetry.span import Span
 from services.dataplane.batcher import Part
-
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span
 
 __all__ = ["Flight", "Ticket", "logged"]
 

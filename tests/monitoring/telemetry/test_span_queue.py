@@ -28,9 +28,8 @@ def test_the_short_way_decides_as_the_sampler_does(sampler: Sampler) -> None:
     sampling = Sampling()
     wanted = []
     for _ in range(4000):
-        wants = sampling.wants(sampler, NOWHERE, "request")
-        trace = sampling.generate_trace_id()
-        if wants:
+        trace = sampling.asked(sampler, NOWHERE, "request")
+        if trace is not None:
             wanted.append(trace)
             assert sampler.should_sample(None, trace, "request").decision is not Decision.DROP
     assert len(wanted) == pytest.approx(1000, abs=150)  # 5.5 standard deviations
@@ -42,7 +41,8 @@ def test_the_short_way_decides_as_the_sampler_does(sampler: Sampler) -> None:
 def test_none_and_all(rate: float, wants: bool) -> None:
     sampling = Sampling()
     sampler = ParentBasedTraceIdRatio(rate)
-    assert {sampling.wants(sampler, NOWHERE, "request") for _ in range(100)} == {wants}
+    asked = [sampling.asked(sampler, NOWHERE, "request") for _ in range(100)]
+    assert {trace is not None for trace in asked} == {wants}
 
 
 class ByName(TraceIdRatioBased):
@@ -57,12 +57,12 @@ class ByName(TraceIdRatioBased):
 @pytest.mark.parametrize("sampler", [ByName(0.0), ParentBased(ByName(0.0))])
 def test_a_sampler_of_its_own_is_asked(sampler: Sampler) -> None:
     sampling = Sampling()
-    assert sampling.wants(sampler, NOWHERE, "this")
-    assert not sampling.wants(sampler, NOWHERE, "that")
+    assert sampling.asked(sampler, NOWHERE, "this") is not None
+    assert sampling.asked(sampler, NOWHERE, "that") is None
 
 
 def test_another_sampler_is_noticed() -> None:
     sampling = Sampling()
-    assert not sampling.wants(TraceIdRatioBased(0.0), NOWHERE, "request")
-    assert sampling.wants(ALWAYS_ON, NOWHERE, "request")
-    assert not sampling.wants(ALWAYS_OFF, NOWHERE, "request")
+    assert sampling.asked(TraceIdRatioBased(0.0), NOWHERE, "request") is None
+    assert sampling.asked(ALWAYS_ON, NOWHERE, "request") is not None
+    assert sampling.asked(ALWAYS_OFF, NOWHERE, "request") is None

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from otlp import Receiver, receiving
 
-from monitoring.telemetry.traces import Traces, end_request, trace_id
+from monitoring.telemetry.traces import Traces
 from switchyard.errors import ModelFailed
 from switchyard.settings import ROOT
 
@@ -66,8 +66,8 @@ def test_a_context_that_cannot_be_read_begins_a_new_trace(given: bytes, traces: 
     headers = {b"traceparent": given, b"tracestate": b"a=1"}
     span = traces.request("/predict", headers, time.time())
     assert span is not None
-    assert trace_id(span) != TRACE
-    assert span.parent is None  # type: ignore[attr-defined]
+    assert span.trace_id != TRACE
+    assert span.parent is None
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_the_state_of_others_is_passed_on_if_it_is_one(
 ) -> None:
     span = traces.request("/predict", {b"traceparent": PARENT, b"tracestate": state}, time.time())
     assert span is not None
-    assert trace_id(span) == TRACE
-    assert dict(span.get_span_context().trace_state) == kept_state
+    assert span.trace_id == TRACE
+    assert dict(span.state or {}) == kept_state
     with traces.hop([(span, 0.0)], {}) as lines:
         assert ("tracestate: " in lines) == bool(kept_state)
 
@@ -103,7 +103,7 @@ def test_the_sampler_is_asked_once_for_each_request(
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
     traces = Traces(kept, "switchyard-router")
     begun = [traces.request("/predict", headers, time.time()) for _ in range(4000)]
-    sampled = [trace_id(span) for span in begun if span is not None]
+    sampled = [span.trace_id for span in begun if span is not None]
     assert 800 < len(sampled) < 1200  # a ratio of a ratio would be 250
     assert len(set(sampled)) == len(sampled)
     assert all(int(trace[16:], 16) < 2**62 for trace in sampled)  # as others by the same ratio
@@ -115,7 +115,7 @@ def test_no_queue_begins_before_its_request(kept: InMemorySpanExporter, traces: 
     assert span is not None
     with traces.hop([(span, 0.25)], {}):
         pass
-    end_request(span, 200, None, {})
+    traces.end(span, 200, None, {})
     traces.close()
     spans = {span.name: span for span in kept.get_finished_spans()}
     assert spans["queue"].start_time == spans["POST /predict"].start_time
@@ -130,7 +130,7 @@ def test_the_headers_of_a_hop_make_its_host_a_child(
         name, _, value = lines.strip().partition(": ")
         with traces.model({name.encode(): value.encode()}, {}):
             pass
-    end_request(span, 200, None, {"switchyard.rows": 2})
+    traces.end(span, 200, None, {"switchyard.rows": 2})
     traces.close()
     spans = {span.name: span for span in kept.get_finished_spans()}
     parents = {name: span.parent.span_id for name, span in spans.items() if span.parent}
@@ -150,7 +150,7 @@ def test_errors_name_their_kind_and_not_what_they_say(
         raise ModelFailed("the value secret is wrong")
     with pytest.raises(KeyError), traces.model({b"traceparent": PARENT}, {}):
         raise KeyError("secret")
-    end_request(span, 500, "internal", {})
+    traces.end(span, 500, "internal", {})
     traces.close()
     spans = {span.name: span for span in kept.get_finished_spans()}
     assert spans["hop"].attributes["error.type"] == "model_failed"
@@ -190,7 +190,7 @@ def test_spans_without_room_and_spans_that_nobody_takes_are_counted() -> None:
     for _ in range(3000):
         span = traces.request("/predict", {}, time.time())
         assert span is not None
-        end_request(span, 200, None, {})
+        traces.end(span, 200, None, {})
     assert traces.dropped == 3000 - 2048  # and nobody has waited
     stuck.go.set()
     wait_until(lambda: traces.dropped == 3000)

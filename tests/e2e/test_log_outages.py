@@ -150,7 +150,7 @@ def test_rows_wait_for_a_store_that_is_away_while_serving_goes_on(
     second = send()
     wait_until(lambda: sample(server, "prediction_log_store_errors_total") > 0, "it is away", 60)
     wait_until(lambda: sample(server, "prediction_log_local_files") > 0, "rows wait", 60)
-    assert "The log's store s3://" in server.output.read_text()
+    wait_until(lambda: "The log's store s3://" in server.output.read_text(), "the log says so")
     assert server.status("/readyz") == 200
 
     outage.start()

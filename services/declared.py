@@ -14,16 +14,15 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from services.admin.auth import Gate
-from services.dataplane.endpoint import JSON
 from services.dataplane.front import Front, render
-from services.wire import json
+from services.wire.contract import INVOCATIONS, JSON, PREDICT, SCORE, Contract
 from switchyard.errors import SwitchyardError
 
 __all__ = ["Accepted", "DeclaredRoutes", "Prediction"]
 
 
 class Prediction(BaseModel):
-    """The answer to `/predict`."""
+    """The answer to `/predict`, `/invocations` and `/score`."""
 
     request_id: str
     endpoint: str
@@ -73,28 +72,54 @@ class DeclaredRoutes:
         `inputs` is a list of records, an object of columns, or a nested list of rows in schema
         order. The endpoint that the plan marks as default need not be named.
         """
-        received, started = time.time(), time.perf_counter()
         given = {
             "inputs": inputs, "endpoint": endpoint, "key": key, "variant": variant,
             "timeout_ms": timeout_ms, "explain": explain, "on_error": on_error,
             "event_time": event_time,
         }  # fmt: skip
+        document = {name: value for name, value in given.items() if value is not None}
+        return await self._answer(PREDICT, document, ctx)
+
+    @bentoml.api(route="/invocations")
+    async def invocations(
+        self, document: Any, /, *, ctx: bentoml.Context
+    ) -> Annotated[Prediction, Field(description="One entry for each row.")]:
+        """Predicts as SageMaker and MLflow ask.
+
+        The rows stand under `dataframe_split`, `dataframe_records`, `instances` or `inputs`; beside
+        them, or in `params`, what `/predict` takes.
+        """
+        return await self._answer(INVOCATIONS, document, ctx)
+
+    @bentoml.api(route="/score")
+    async def score(
+        self, document: Any, /, *, ctx: bentoml.Context
+    ) -> Annotated[Prediction, Field(description="One entry for each row.")]:
+        """Predicts as Azure ML asks.
+
+        The rows stand under `input_data`, `data` or `inputs`; beside them, or in `params`, what
+        `/predict` takes.
+        """
+        return await self._answer(SCORE, document, ctx)
+
+    async def _answer(self, contract: Contract, document: Any, ctx: bentoml.Context) -> Prediction:
+        received, started = time.time(), time.perf_counter()
         headers = _headers(ctx)
         request_id = None
         try:
             request_id = self.front.request_id(headers)
             await self.gate.learn(headers)
             scopes = self.gate.require(headers, "predict")
-            request = json.from_object({k: v for k, v in given.items() if v is not None})
+            request = contract.read(document)
             size = int(headers.get(b"content-length", b"0"))
-            target = self.front.route(request, headers, size)
+            target = self.front.route(contract, request, headers, size)
             answer = await target.answer(
                 JSON, request, request_id, is_admin="admin" in scopes, received=received,
                 started=started,
             )  # fmt: skip
+            named, body = render(answer, headers, contract, request.shape)
         except SwitchyardError as error:
-            return _refused(ctx, error, request_id)  # type: ignore[no-any-return]
-        named, body = render(answer, headers)
+            return _refused(ctx, error, contract.refusal(error, request_id))  # type: ignore[no-any-return]
         ctx.response.headers.update({k.decode(): v.decode() for k, v in named})
         return Response(body)  # type: ignore[return-value]
 
@@ -112,7 +137,7 @@ class DeclaredRoutes:
             await self.gate.learn(headers)
             accepted = self.front.accept_feedback(orjson.dumps(items), headers)
         except SwitchyardError as error:
-            return _refused(ctx, error, None)  # type: ignore[no-any-return]
+            return _refused(ctx, error, error.body())  # type: ignore[no-any-return]
         ctx.response.status_code = 202
         return Accepted(accepted=accepted)
 
@@ -125,6 +150,6 @@ def _headers(ctx: bentoml.Context) -> dict[bytes, bytes]:
     return dict(ctx.request.headers.raw)
 
 
-def _refused(ctx: bentoml.Context, error: SwitchyardError, request_id: str | None) -> Any:
+def _refused(ctx: bentoml.Context, error: SwitchyardError, body: dict[str, Any]) -> Any:
     ctx.response.status_code = error.status
-    return Response(orjson.dumps(error.body(request_id)), media_type=JSON)
+    return Response(orjson.dumps(body), media_type=JSON)

@@ -21,6 +21,7 @@ from monitoring.metrics import Metrics
 from services.admin.api import PREFIX, AdminApi
 from services.admin.auth import Gate
 from services.admin.routes import all_routes
+from services.board import Board, board_path
 from services.dataplane.backlog import Backlog
 from services.dataplane.bentoml_metrics import OTHER
 from services.dataplane.farewell import hold_back_stop
@@ -42,11 +43,12 @@ from services.health import Health
 from services.live_drift import WRITE_SECONDS
 from services.loops import every
 from services.pages import is_page
+from services.routes import Routes
 from services.telemetry import FOLLOW_SECONDS, Telemetry
 from services.topology import HOST_NAMES, ROUTER_NAME, EndpointSpec, frameworks
 from services.watch import POLL_SECONDS
 from switchyard import settings
-from switchyard.errors import MethodNotAllowed, NotFound
+from switchyard.errors import NotFound
 from switchyard.plan import Framework, Plan
 from switchyard.state import State
 
@@ -106,17 +108,12 @@ class RouterBase(DeclaredRoutes):
         self.front = Front(
             serving, self.plan.default_endpoint, self.gate, self.feedback_log, observer
         )
-        self.health = Health(serving, self.links)
+        addresses = BentoMLContainer.remote_runner_mapping.get()
+        board = Board(board_path(ROUTER_NAME, addresses), server_context.worker_index or 1)
+        self.health = Health(serving, self.links, board, self.plan.router.workers)
         self.leaving = False
         self.loops: list[asyncio.Task[None]] = []
-        self._routes: dict[str, tuple[str, Handler]] = {
-            "/predict": ("POST", self.front.predict),
-            "/feedback": ("POST", self.front.feedback),
-            "/health": ("GET", self.health.health),
-            "/readyz": ("GET", self.health.readyz),
-            "/livez": ("GET", self.health.livez),
-            "/healthz": ("GET", self.health.livez),
-        }
+        self._routes = Routes(self.front, self.health, self.plan.default_endpoint)
 
     def _link(self, framework: Framework, here: Backlog) -> HostLink:
         host = self.plan.host(framework)
@@ -133,12 +130,17 @@ class RouterBase(DeclaredRoutes):
         """Starts the logs, and the loops beside the requests."""
         self.log.start()
         self.feedback_log.start()
+        # Before the first request: where the hosts are up, one of several workers that is started
+        # again refuses none.
+        await asyncio.gather(*(link.probe() for link in self.links.values()))
+        self.health.tell()
         loops = [self._settle(), every(FOLD_SECONDS, self.fold)]
         loops += [every(POLL_SECONDS, self.endpoints.follow)]
         loops += [every(TALLY_SECONDS, self.endpoints.tally)]
         loops += [every(WRITE_SECONDS, self.endpoints.write_drift)]
         loops += [every(FOLLOW_SECONDS, self.telemetry.follow)]
         loops += [every(PROBE_SECONDS, link.probe) for link in self.links.values()]
+        loops += [every(PROBE_SECONDS, self.health.tell)]
         self.loops = [asyncio.create_task(loop) for loop in loops]
         hold_back_stop(self.is_needed, DRAIN_SECONDS)
         if not os.environ.get("SWITCHYARD_ADMIN_TOKEN"):
@@ -151,6 +153,7 @@ class RouterBase(DeclaredRoutes):
         answer and not from a connection that was closed under their next request.
         """
         self.leaving = self.health.leaving = True
+        self.health.tell()
         return bool(server.server_state.connections)
 
     @bentoml.on_shutdown
@@ -187,30 +190,19 @@ class RouterBase(DeclaredRoutes):
 
     def lean_route(self, scope: Scope) -> Handler | None:
         """Returns the handler of the routes that Switchyard answers itself."""
-        path: str = scope["path"]
-        route = self._routes.get(path)
-        if route is None:
-            if is_page(path):
-                return None
-            return self.admin.route(scope) or self._nothing_there
-        method, handler = route
-        if scope["method"] == method or (method == "GET" and scope["method"] == "HEAD"):
+        handler = self._routes.find(scope)
+        if handler is not None:
             return handler
-        return self._wrong_method
+        if is_page(scope["path"]):
+            return None
+        return self.admin.route(scope) or self._nothing_there
 
     def route_name(self, path: str) -> str:
         """Returns what metrics call the route of a path: its own, or one for many."""
-        if path in self._routes:
-            return path
-        return PREFIX if path.startswith(f"{PREFIX}/") else OTHER
+        return self._routes.name(path) or (PREFIX if path.startswith(f"{PREFIX}/") else OTHER)
 
     async def _nothing_there(self, scope: Scope, receive: Receive, send: Send) -> int:
         error = NotFound(f"There is nothing at {scope['path']}; /docs.json lists the routes.")
-        return await respond_error(send, error, None)
-
-    async def _wrong_method(self, scope: Scope, receive: Receive, send: Send) -> int:
-        method, _ = self._routes[scope["path"]]
-        error = MethodNotAllowed(f"{scope['path']} takes {method}, not {scope['method']}.")
         return await respond_error(send, error, None)
 
 

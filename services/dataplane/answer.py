@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.dataplane.variant import Variant
-from services.wire import answer, npy, table
+from services.wire import answer, csv, jsonlines, npy, table
 from services.wire.answer import Scores
+from services.wire.request import Shape
 from switchyard.errors import Problem
 
 __all__ = ["Answer"]
@@ -41,17 +42,18 @@ class Answer:
         """Number of rows of the request, good and bad."""
         return self.scores.rows + len({problem.row for problem in self.problems})
 
-    def json(self) -> bytes:
-        """Returns the JSON body of the wire contract."""
+    def json(self, shape: Shape | None = None) -> bytes:
+        """Returns the JSON body of the wire contract, or as another platform wants it."""
         variant = self.variant
         if self.good is None:
             return answer.render(
                 self.request_id, variant.endpoint, variant.spec.name, variant.tag, self.scores,
-                self.latency_ms, self.fallback_from,
+                self.latency_ms, self.fallback_from, shape,
             )  # fmt: skip
         return answer.render_by_row(
             self.request_id, variant.endpoint, variant.spec.name, variant.tag, self.scores,
             self.latency_ms, self.rows, self.good, self.problems, self.fallback_from,
+            shape,
         )  # fmt: skip
 
     def npy(self) -> bytes:
@@ -62,6 +64,15 @@ class Answer:
             full[self.good] = output
             output = full
         return npy.render(output)
+
+    def csv(self, *, header: bool) -> bytes:
+        """Returns one line for each row of the request."""
+        classes = self.variant.spec.manifest.classes
+        return csv.render(self.scores, self.rows, self.good, classes, header)
+
+    def jsonlines(self) -> bytes:
+        """Returns one JSON object in a line for each row of the request."""
+        return jsonlines.render(self.scores, self.rows, self.good, self.problems)
 
     def arrow(self) -> bytes:
         """Returns one row for each row of the request as an Arrow table."""

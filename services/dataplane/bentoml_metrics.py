@@ -28,7 +28,9 @@ FOLD_SECONDS: Final = 1.0
 OTHER: Final = "other"
 """Label `endpoint` of requests to no route: what callers make up must not become a label."""
 
-_PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/health", STATUS_PATH})
+_PROBES: Final = frozenset(
+    {"/", "/ping", "AIP_HEALTH_ROUTE", "/livez", "/readyz", "/healthz", "/health", STATUS_PATH}
+)
 """Routes whose requests do not count as the last one, as those to BentoML's own do not."""
 
 Message = MutableMapping[str, Any]

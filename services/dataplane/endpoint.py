@@ -20,8 +20,9 @@ from services.dataplane.variant import Variant
 from services.dataplane.work import Work
 from services.topology import EndpointSpec
 from services.traffic.shadow import Mirror
-from services.wire import arrow, npy
+from services.wire import arrow, csv, csv_columns, jsonlines, npy
 from services.wire.answer import Scores
+from services.wire.contract import ARROW, CSV, JSON, NPY
 from services.wire.encode import Encoder, event_times
 from services.wire.request import Request
 from switchyard.errors import (
@@ -32,18 +33,13 @@ from switchyard.errors import (
     Overloaded,
     Problem,
     TooLarge,
-    UnsupportedMediaType,
 )
 from switchyard.state import Revision
 
 if TYPE_CHECKING:
     from services.dataplane.observer import Trail
 
-__all__ = ["ARROW", "JSON", "NPY", "Endpoint"]
-
-JSON = "application/json"
-NPY = "application/x-npy"
-ARROW = "application/vnd.apache.arrow.stream"
+__all__ = ["Endpoint"]
 
 Array = np.ndarray[Any, Any]
 
@@ -116,6 +112,10 @@ class Endpoint:
 
         With `on_error: row` also the indices of the good rows and the problems of the others.
 
+        Args:
+            kind: Content type, one that some contract of `services.wire.contract` takes.
+            request: The request.
+
         Raises:
             InvalidInput: Rows do not fit the schema.
             TooLarge: More rows than the endpoint takes.
@@ -129,10 +129,16 @@ class Endpoint:
             return npy.parse(request.inputs, self.spec.schema, self._max_rows), None, []
         if kind == ARROW:
             return self._arrow.parse(request.inputs), None, []
-        raise UnsupportedMediaType(
-            f"/predict does not speak {kind or 'a body without content type'!r}; send "
-            f"{JSON}, {NPY} or {ARROW}."
-        )
+        if kind == CSV:
+            return self._from_csv(request.inputs), None, []
+        lines = jsonlines.inputs_of(request.inputs, self._max_rows)
+        return self._encoder.encode(lines), None, []
+
+    def _from_csv(self, sheet: csv.Sheet) -> Columns:
+        columns = csv_columns.read(sheet, self.spec.schema, self._max_rows)
+        if columns is not None:
+            return columns
+        return self._encoder.encode(csv.inputs_of(sheet, self.spec.schema, self._max_rows))
 
     async def answer(
         self,

@@ -1,4 +1,4 @@
-"""The front of the hot path: HTTP requests of `/predict` and `/feedback`, and their answers."""
+"""The front of the hot path: requests for predictions and of `/feedback`, and their answers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
-from math import inf
+from collections.abc import Callable
+from functools import lru_cache, partial
+from types import MappingProxyType
+from typing import Final
 
 import orjson
 
@@ -17,29 +19,25 @@ from monitoring.log.reports import parse
 from services.admin.auth import Gate
 from services.dataplane import lean
 from services.dataplane.answer import Answer
-from services.dataplane.endpoint import ARROW, JSON, NPY, Endpoint
-from services.dataplane.lean import Receive, Scope, Send, read_body, respond, respond_error
+from services.dataplane.endpoint import Endpoint
+from services.dataplane.lean import Handler, Receive, Scope, Send, read_body, respond, respond_error
 from services.dataplane.observer import Observer
 from services.wire import json
-from services.wire.request import Request
+from services.wire.contract import ARROW, CSV, JSON, JSONLINES, NPY, PREDICT, Contract
+from services.wire.csv import Sheet
+from services.wire.headers import Headers, media_type, option, take
+from services.wire.request import Request, Shape
 from switchyard.errors import InvalidInput, NotFound, SwitchyardError, UnsupportedMediaType
 
-__all__ = ["Front", "fail"]
+__all__ = ["Front", "fail", "render"]
 
 logger = logging.getLogger("switchyard.router")
 
 REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 FAILED = "The server failed on this request; its log says why. Try again."
-NPY_HEADER = (b"content-type", NPY.encode())
-ARROW_HEADER = (b"content-type", ARROW.encode())
-KINDS = {kind.encode(): kind for kind in (JSON, NPY, ARROW)}
-TAKEN = (
-    (b"x-switchyard-endpoint", "endpoint"),
-    (b"x-switchyard-key", "key"),
-    (b"x-switchyard-variant", "variant"),
-)
+NONE: Final[Headers] = MappingProxyType({})
+HEADER_ROW: Final = {b"present": True, b"absent": False}
 
-Headers = Mapping[bytes, bytes]
 Header = tuple[bytes, bytes]
 
 
@@ -70,31 +68,40 @@ class Front:
         self._max_body = max(endpoint.max_body for endpoint in endpoints.values())
         self._ids = itertools.count()
         self._id_prefix = secrets.token_hex(6)
+        self.predict = self.handler(PREDICT)
 
-    async def predict(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """ASGI handler of `POST /predict`."""
+    def handler(self, contract: Contract) -> Handler:
+        """Returns the ASGI handler of a route that answers with predictions."""
+        return partial(self._predict, contract)
+
+    async def _predict(self, contract: Contract, scope: Scope, receive: Receive, send: Send) -> int:
         received, started = time.time(), time.perf_counter()
         request_id = trail = None
+        headers: Headers = {}
         try:
             headers = dict(scope["headers"])
             if self._observer.active:
-                trail = self._observer.begin("/predict", headers, received, started)
+                trail = self._observer.begin(contract.route, headers, received, started)
             request_id = self.request_id(headers)
             if b"authorization" in headers:
                 await self._gate.learn(headers)
             scopes = self._gate.require(headers, "predict")
             body = await read_body(receive, headers, self._max_body)
-            kind = _media_type(headers)
-            request = json.parse(body) if kind == JSON else Request(inputs=body)
-            endpoint = self.route(request, headers, len(body))
+            kind = media_type(headers)
+            contract.check_kind(kind)
+            if kind == JSON:
+                request = contract.read(json.load(body))
+            else:
+                request = _whole(kind, body, headers)
+            endpoint = self.route(contract, request, headers, len(body))
             answer = await endpoint.answer(
                 kind, request, request_id, is_admin="admin" in scopes, received=received,
                 started=started, trail=trail,
             )  # fmt: skip
-            content, reply = render(answer, headers)
+            content, reply = render(answer, headers, contract, request.shape)
             status = await respond(send, 200, content, reply)
         except Exception as error:
-            status = await fail(send, error, request_id)
+            status = await fail(send, error, request_id, contract, headers)
             if trail is not None:
                 self._observer.failed(trail, error, request_id)
         else:
@@ -102,10 +109,11 @@ class Front:
                 self._observer.answered(trail, status, request_id)
         return status
 
-    def route(self, request: Request, headers: Headers, size: int) -> Endpoint:
+    def route(self, contract: Contract, request: Request, headers: Headers, size: int) -> Endpoint:
         """Completes a request by its headers and returns the endpoint that it is for.
 
         Args:
+            contract: What its route speaks.
             request: The body; the headers fill what it leaves open.
             headers: Request headers, lower case.
             size: Bytes of the body.
@@ -113,9 +121,13 @@ class Front:
         Raises:
             InvalidInput: A header cannot be read, or no endpoint is named and none is the default.
             NotFound: There is no such endpoint.
-            TooLarge: The body is larger than the endpoint takes.
+            TooLarge: The body is larger than the endpoint takes, or the platform carries.
         """
-        _take_headers(request, headers)
+        take(request, headers)
+        if contract.complete is not None:
+            contract.complete(request, headers)
+        if contract.check_size is not None:
+            contract.check_size(size, "request")
         endpoint = self._pick(request.endpoint)
         endpoint.check_size(size)
         return endpoint
@@ -158,7 +170,7 @@ class Front:
             await self._gate.learn(headers)
             self._gate.require(headers, "feedback")
             body = await read_body(receive, headers, self._max_body)
-            if _media_type(headers) != JSON:
+            if media_type(headers) != JSON:
                 raise UnsupportedMediaType(f"/feedback speaks {JSON} only.")
             accepted = self.accept_feedback(body, headers)
             reply = orjson.dumps({"accepted": accepted})
@@ -188,69 +200,86 @@ class Front:
         return len(items)
 
 
-async def fail(send: Send, error: Exception, request_id: str | None) -> int:
+async def fail(
+    send: Send,
+    error: Exception,
+    request_id: str | None,
+    contract: Contract = PREDICT,
+    headers: Headers = NONE,
+) -> int:
     """Answers a request that went wrong; what is no refusal of ours stands in the log alone.
+
+    Args:
+        send: ASGI send.
+        error: What went wrong.
+        request_id: Id of the request, if it has one.
+        contract: What its route speaks.
+        headers: Its headers, lower case.
 
     Returns:
         HTTP status; 0 if there is nobody to answer.
     """
-    if isinstance(error, SwitchyardError):
-        return await respond_error(send, error, request_id)
     if isinstance(error, ConnectionError):
         logger.debug("a client went away before its request was whole")
         return 0
-    logger.error("request %s failed", request_id, exc_info=error)
-    return await respond_error(send, SwitchyardError(FAILED), request_id)
+    if not isinstance(error, SwitchyardError):
+        logger.error("request %s failed", request_id, exc_info=error)
+        error = SwitchyardError(FAILED)
+    body = contract.refusal(error, request_id)
+    return await respond_error(send, error, request_id, body, _echoed(contract, headers))
 
 
-def render(answer: Answer, headers: Headers) -> tuple[list[Header], bytes]:
-    """Returns headers and body of an answer, in the form that the caller accepts."""
-    accept = headers.get(b"accept", b"")
-    if NPY_HEADER[1] in accept:
-        content, body = NPY_HEADER, answer.npy()
-    elif ARROW_HEADER[1] in accept:
-        content, body = ARROW_HEADER, answer.arrow()
-    else:
-        content, body = lean.JSON, answer.json()
+def render(
+    answer: Answer, headers: Headers, contract: Contract = PREDICT, shape: Shape | None = None
+) -> tuple[list[Header], bytes]:
+    """Returns headers and body of an answer, in the form that the caller accepts.
+
+    Args:
+        answer: What is answered.
+        headers: Those of the request, lower case.
+        contract: What its route speaks.
+        shape: How a JSON answer is put.
+
+    Raises:
+        TooLarge: The platform does not carry it.
+    """
+    kind, header = _accepted(headers.get(b"accept", b""))
+    body = answer.json(shape) if kind == JSON else FORMS[kind](answer, header)
+    if contract.check_size is not None:
+        contract.check_size(len(body), "answer")
+    content = lean.JSON if kind == JSON else (b"content-type", kind.encode())
     named = [content, (b"x-request-id", answer.request_id.encode()), *answer.variant.headers]
     if answer.fallback_from is not None:
         named.append((b"x-switchyard-fallback", answer.fallback_from.encode()))
-    return named, body
+    return [*named, *_echoed(contract, headers)], body
 
 
-def _media_type(headers: Headers) -> str:
-    given = headers.get(b"content-type", b"")
-    known = KINDS.get(given)
-    if known is not None:
-        return known
-    return given.partition(b";")[0].strip().lower().decode("latin-1")
+FORMS: Final[dict[str, Callable[[Answer, bool], bytes]]] = {
+    NPY: lambda answer, _: answer.npy(),
+    ARROW: lambda answer, _: answer.arrow(),
+    CSV: lambda answer, header: answer.csv(header=header),
+    JSONLINES: lambda answer, _: answer.jsonlines(),
+}
+"""What an answer can be beside JSON; told also whether a header is wanted."""
 
 
-def _take_headers(request: Request, headers: Headers) -> None:
-    """Fills from the headers what the body leaves open; where both speak, the body does.
-
-    Raises:
-        InvalidInput: A header cannot be read.
-    """
-    for name, attribute in TAKEN:
-        if headers.get(name) and getattr(request, attribute) is None:
-            setattr(request, attribute, _text(name, headers[name]))
-    if b"x-request-timeout-ms" in headers and request.timeout_ms is None:
-        request.timeout_ms = _milliseconds(headers[b"x-request-timeout-ms"])
+@lru_cache(maxsize=256)
+def _accepted(accept: bytes) -> tuple[str, bool]:
+    """Returns the first form that a caller names, JSON if none, and whether it wants a header."""
+    for part in accept.split(b","):
+        kind = media_type({b"content-type": part})
+        if kind == JSON or kind in FORMS:
+            return kind, option(part, b"header") == b"present"
+    return JSON, False
 
 
-def _text(name: bytes, value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise InvalidInput(f"The header {name.decode()} is not valid UTF-8.") from None
+def _echoed(contract: Contract, headers: Headers) -> list[Header]:
+    return [(name, headers[name]) for name in contract.echoed if name in headers]
 
 
-def _milliseconds(value: bytes) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < inf:
-        raise InvalidInput("X-Request-Timeout-Ms must be a number of milliseconds above 0.")
-    return number
+def _whole(kind: str, body: bytes, headers: Headers) -> Request:
+    """Returns the request that a body without envelope makes."""
+    if kind != CSV:
+        return Request(inputs=body)
+    said = option(headers[b"content-type"], b"header")
+    return Request(inputs=Sheet(body, HEADER_ROW.get(said or b"")))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,7 +133,7 @@ def _closing(send: Send) -> Send:
     return sending
 
 
-async def read_body(receive: Receive, headers: MutableMapping[bytes, bytes], limit: int) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
     """Reads a request's body, refusing one over the limit before it is read whole.
 
     Args:
@@ -181,13 +181,28 @@ async def respond(send: Send, status: int, headers: Sequence[Header], body: byte
     return status
 
 
-async def respond_error(send: Send, error: SwitchyardError, request_id: str | None) -> int:
-    """Sends an error in the shape of the wire contract, and returns its status."""
-    headers = [JSON]
+async def respond_error(
+    send: Send,
+    error: SwitchyardError,
+    request_id: str | None,
+    body: dict[str, Any] | None = None,
+    headers: Sequence[Header] = (),
+) -> int:
+    """Sends an error and returns its status.
+
+    Args:
+        send: ASGI send.
+        error: What is wrong.
+        request_id: Id of the request, if it has one.
+        body: What is said; None says it in the shape of the wire contract.
+        headers: More headers.
+    """
+    headers = [JSON, *headers]
     if request_id is not None:
         headers.append((b"x-request-id", request_id.encode()))
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
     if isinstance(error, TooLarge):
         headers.append((b"connection", b"close"))  # what is still coming is not read
-    return await respond(send, error.status, headers, orjson.dumps(error.body(request_id)))
+    body = error.body(request_id) if body is None else body
+    return await respond(send, error.status, headers, orjson.dumps(body))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from services.wire.request import Shape
 from switchyard.errors import Problem
 
 __all__ = ["Scores", "render", "render_by_row"]
@@ -108,6 +109,7 @@ def render(
     scores: Scores,
     latency_ms: float,
     fallback_from: str | None = None,
+    shape: Shape | None = None,
 ) -> bytes:
     """Returns the JSON answer of a request.
 
@@ -119,6 +121,7 @@ def render(
         scores: The predictions of its rows.
         latency_ms: Milliseconds from arrival to answer.
         fallback_from: Variant in whose place another answered; without one, the key is left out.
+        shape: Puts the answer as another platform wants it.
     """
     body = {
         "request_id": request_id,
@@ -132,7 +135,7 @@ def render(
     }
     if fallback_from is not None:
         body["fallback_from"] = fallback_from
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    return _dumped(body, shape)
 
 
 def render_by_row(
@@ -146,6 +149,7 @@ def render_by_row(
     good_rows: Sequence[int],
     problems: Iterable[Problem],
     fallback_from: str | None = None,
+    shape: Shape | None = None,
 ) -> bytes:
     """Returns the JSON answer of a request that asked for errors by row.
 
@@ -160,6 +164,7 @@ def render_by_row(
         good_rows: Indices of the good rows.
         problems: What is wrong with the others.
         fallback_from: Variant in whose place another answered; without one, the key is left out.
+        shape: Puts the answer as another platform wants it.
     """
 
     def spread(values: Iterable[Any] | None) -> list[Any] | None:
@@ -183,4 +188,10 @@ def render_by_row(
     }
     if fallback_from is not None:
         body["fallback_from"] = fallback_from
+    return _dumped(body, shape)
+
+
+def _dumped(body: dict[str, Any], shape: Shape | None) -> bytes:
+    if shape is not None:
+        body = shape(body)
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)

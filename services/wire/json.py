@@ -13,7 +13,7 @@ from services.wire.findings import Findings, describe
 from services.wire.request import Request
 from switchyard.errors import InvalidInput
 
-__all__ = ["from_object", "parse"]
+__all__ = ["from_object", "load", "parse"]
 
 KEYS = (
     "inputs", "endpoint", "key", "variant", "timeout_ms", "explain", "on_error", "event_time",
@@ -23,9 +23,8 @@ KEYS = (
 def parse(body: bytes) -> Request:
     """Reads the envelope of a request; its rows stay as they are.
 
-    Optional keys may also be null, which is the same as leaving them out. NaN and infinities,
-    which are no JSON but which many clients write, come through as floats: where a field does not
-    take them, the refusal can name the row.
+    Optional keys may also be null, which is the same as leaving them out. NaN and infinities come
+    through: where a field does not take them, the refusal can name the row.
 
     Args:
         body: UTF-8 JSON: `{"inputs": ..., "endpoint"?, "key"?, "variant"?, "timeout_ms"?,
@@ -34,7 +33,7 @@ def parse(body: bytes) -> Request:
     Raises:
         InvalidInput: Not JSON, not an object, or keys that are missing, unknown or of another type.
     """
-    return from_object(_load(body))
+    return from_object(load(body))
 
 
 def from_object(document: Any) -> Request:
@@ -68,7 +67,14 @@ def from_object(document: Any) -> Request:
     return Request(inputs, by_row=by_row, **values)
 
 
-def _load(body: bytes) -> Any:
+def load(body: bytes) -> Any:
+    """Returns the document that a body holds.
+
+    NaN and infinities, which are no JSON but which many clients write, come through as floats.
+
+    Raises:
+        InvalidInput: Not JSON.
+    """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

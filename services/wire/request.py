@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Request"]
+__all__ = ["Request", "Shape"]
+
+Shape = Callable[[dict[str, Any]], dict[str, Any]]
+"""From the JSON answer of `/predict` to that of another platform."""
 
 
 @dataclass(slots=True)
 class Request:
-    """One call of `/predict`.
+    """One call of `/predict`, or of a route that does the same for another platform.
 
     Attributes:
         inputs: The rows as they came: what `Encoder` takes, or the body of an array format.
@@ -21,6 +25,7 @@ class Request:
         explain: Whether the answer is to be explained.
         by_row: Whether bad rows fail alone (`"on_error": "row"`) instead of the whole request.
         event_time: When it happened, for replays: an ISO 8601 string, or a list of one per row.
+        shape: How a JSON answer is put; None is as `/predict` puts it.
     """
 
     inputs: Any
@@ -31,3 +36,4 @@ class Request:
     explain: bool = False
     by_row: bool = False
     event_time: Any | None = None
+    shape: Shape | None = None

@@ -10,16 +10,20 @@ import asyncio
 import logging
 import os
 import secrets
+import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 import bentoml
 
 from monitoring.log import segments
+from monitoring.log.store import store_of
 from monitoring.metrics import forget_dead
 from services.dataplane.bentoml_metrics import OTHER
+from services.dataplane.farewell import hold_back_stop, runs_beside
 from services.dataplane.lean import (
     Handler,
     LeanService,
@@ -33,6 +37,7 @@ from services.jobs import Jobs
 from services.log_keeping import KEEP_SECONDS, SHIP_SECONDS, LogKeeping
 from services.loops import beside, every
 from services.telemetry import FOLLOW_SECONDS, Telemetry
+from services.topology import ROUTER_NAME
 from switchyard import settings
 from switchyard.errors import NotFound, NotReady
 from switchyard.plan import Plan
@@ -49,6 +54,9 @@ JUDGE_SECONDS: Final = 1.0
 EXPERIMENT_SECONDS: Final = 30.0
 PUBLISH_SECONDS: Final = 15.0
 LEASE_SECONDS: Final = 6.0
+STOP_SECONDS: Final = 6.0
+SEND_SECONDS: Final = 3.0
+"""How long a stop waits for the routers of its serve, and then for the store of the logs."""
 
 
 class Leadership:
@@ -62,7 +70,7 @@ class Leadership:
     def __init__(self, state: State, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = state
         self._clock = clock
-        self._name = secrets.token_hex(8)
+        self._name = f"{socket.gethostname()}:{os.getpid()} {secrets.token_hex(8)}"
         self._until = 0.0
         self._led = False
 
@@ -83,9 +91,13 @@ class Leadership:
         asked = self._clock()
         if self._state.acquire_lease(CONTROLLER_NAME, self._name, LEASE_SECONDS):
             self._until = asked + LEASE_SECONDS / 2  # ends before others may take it
+            if not self._led:
+                logger.info("this controller leads")
             self._led = True
             return False
         replaced, self._led = self._led, False
+        if replaced:
+            logger.info("another controller has taken the lead")
         return replaced
 
     def leave(self) -> None:
@@ -137,6 +149,11 @@ class ControllerBase:
                 jobs.append(every(JUDGE_SECONDS, self._leading(judge)))
                 jobs.append(every(EXPERIMENT_SECONDS, self._leading(carry_on)))
         self.loops = [asyncio.create_task(job) for job in jobs]
+        hold_back_stop(self.is_needed, STOP_SECONDS)
+
+    def is_needed(self, server: object) -> bool:
+        """Whether a stop has to wait for a router whose last rows are to go to a store."""
+        return store_of(self.folder) is not None and runs_beside(ROUTER_NAME)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
@@ -151,7 +168,15 @@ class ControllerBase:
             await asyncio.wait_for(beside(self.leadership.leave), 1.0)
         except (NotReady, TimeoutError):
             logger.info("the lease of the controller ends by itself")
+        if store_of(self.folder) is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(beside(self.send_rest), SEND_SECONDS)
         await self.telemetry.close()
+
+    def send_rest(self) -> None:
+        """Sends what the routers have left to the store: the local disk may end with the serve."""
+        segments.roll_closed(self.folder)
+        self.keeping.ship()
 
     async def roll(self) -> None:
         """Rolls what the routers of this machine have closed, and those that died left behind."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
@@ -28,7 +29,7 @@ from services.loops import beside
 from services.topology import EndpointSpec, VariantSpec, bind
 from services.watch import Watch
 from switchyard.errors import NotReady, SwitchyardError
-from switchyard.plan import Plan
+from switchyard.plan import Framework, Plan
 from switchyard.plan_rollout import CANARY
 from switchyard.records import ROUTER, Canary, Observed, Revision
 from switchyard.state import State
@@ -39,7 +40,6 @@ logger = logging.getLogger("switchyard.router")
 
 DRAIN_POLL_SECONDS = 0.02
 DRAIN_SECONDS = 0.1
-
 LEAVE_SECONDS = 1.0
 """How long a stop waits for the database to take note of it."""
 
@@ -79,6 +79,7 @@ class Endpoints:
         self._log: BatchLog = self._live or log
         self._draining: dict[asyncio.Task[None], Endpoint] = {}
         self._trouble: dict[str, str] = {}
+        self._workers: Counter[str] = Counter()
         self.by_name: dict[str, Endpoint] = {}
         seen = self._watch.observe()
         for name, planned in specs.items():
@@ -103,6 +104,7 @@ class Endpoints:
             await self._tell(self._tags().union(*(_tags(spec) for spec, _ in news)))
             for spec, revision in news:
                 self._replace(spec, revision)
+            self._spread()
             if news:
                 # Most requests end soon: who waits for that hears of it before the next look.
                 await asyncio.wait(self._draining, timeout=DRAIN_SECONDS)
@@ -176,14 +178,24 @@ class Endpoints:
 
     def _variant(self, spec: EndpointSpec, variant: VariantSpec) -> Variant:
         framework = variant.manifest.framework
-        host = self._plan.host(framework)
-        # More batches at once than the host can run would only be smaller ones.
-        slots = host.workers * host.threads
+        slots = self._slots(framework)
         return Variant(spec, variant, self._links[framework], slots, self._log, self._metrics)
+
+    def _slots(self, framework: Framework) -> int:
+        """Returns how many batches a host can run at once; more would only be smaller ones."""
+        host = self._plan.host(framework)
+        apart = 0 if host.url is None else self._workers[framework]
+        return max(host.workers, apart) * host.threads
+
+    def _spread(self) -> None:
+        """Gives variants the slots of their hosts, of which one URL may have more or fewer now."""
+        for variant in (v for each in self.by_name.values() for v in each.variants.values()):
+            variant.resize(self._slots(variant.spec.manifest.framework))
 
     def _news(self) -> list[tuple[EndpointSpec, Revision]]:
         """Returns what endpoints should become; blocks."""
         seen = self._watch.observe()
+        self._workers = Counter(worker.service for worker in seen.workers)
         news = []
         for endpoint in list(self.by_name.values()):
             revision = seen.revisions.get(endpoint.name)

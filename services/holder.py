@@ -46,6 +46,7 @@ class Holder:
     Attributes:
         shelf: What is loaded.
         current: Tag that each reference stands for.
+        complete: Whether all that they stand for has been loaded and warm at one time.
     """
 
     def __init__(self, framework: str, threads: int, refs: Iterable[str], state: State) -> None:
@@ -58,6 +59,7 @@ class Holder:
         self._pauses: dict[str, tuple[float, float]] = {}
         self.shelf = Shelf(framework, threads)
         self.current: dict[str, str] = {}
+        self.complete = False
         self._hold(self._watch.observe())
         self._loop: asyncio.Task[None] | None = None
         self._database_answers = True
@@ -105,6 +107,7 @@ class Holder:
         self._load(tags)
         found = {ref: present(ref, seen) for ref in self._refs}
         self.current = {ref: tag for ref, tag in found.items() if tag is not None}
+        self.complete |= self.shelf.loaded.keys() >= set(found.values())
         self._drop(self.shelf.loaded.keys() - tags)
         self._watch.tell(self.shelf.loaded, self.shelf.failed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import math
 import os
 import signal
 import time
@@ -40,10 +41,10 @@ from services.wire.answer import Scores
 from services.wire.encode import Encoder
 from switchyard import settings
 from switchyard.errors import (
-    Forbidden,
     ModelFailed,
     NotFound,
     SwitchyardError,
+    Unauthorized,
     UnsupportedMediaType,
 )
 from switchyard.plan import Host
@@ -58,9 +59,13 @@ OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 """What anyone may ask a host over TCP."""
 
 STOP_SECONDS = 8.0
+GOODBYE_SECONDS = 3.0
+"""How long a host on TCP waits until those who are connected have heard that it leaves."""
+
 MAX_HOP_BYTES = 256 * 2**20
 MAX_API_ROWS = 4096
 OCTETS = (b"content-type", b"application/octet-stream")
+PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 
 
 class HostBase:
@@ -71,6 +76,7 @@ class HostBase:
         plan: Its section of the plan.
         refs: The plan's references that it serves.
         logging: What the plan says of logs.
+        leaving: Whether it closes its connections, since it has been told to stop.
     """
 
     framework: str
@@ -82,6 +88,7 @@ class HostBase:
 
     def __init__(self) -> None:
         self.calls = 0
+        self.left_at = math.inf
         self.pool = ThreadPoolExecutor(self.plan.threads, thread_name_prefix="model")
         self.token = settings.hop_token()
         state = State.open()
@@ -121,9 +128,20 @@ class HostBase:
         else:
             logger.warning("%s; its models run on the CPU.", message)
 
-    def is_needed(self, server: object) -> bool:
-        """Whether a stop has to wait for calls in flight, or for a router that may call yet."""
-        return self.calls > 0 or runs_beside(ROUTER_NAME)
+    def is_needed(self, server: Any) -> bool:
+        """Whether a stop has to wait for calls in flight, or for a router that may call yet.
+
+        A router of the same serve goes first. One elsewhere goes on: every answer closes its
+        connection from now on, so that it learns of the stop from an answer and not from a
+        connection that was closed under its next batch.
+        """
+        if runs_beside(ROUTER_NAME):
+            return True
+        now = time.monotonic()
+        if not self.leaving:
+            self.leaving, self.left_at = True, now
+        connected = bool(server.server_state.connections)
+        return self.calls > 0 or (connected and now - self.left_at < GOODBYE_SECONDS)
 
     def lean_route(self, scope: Scope) -> Handler | None:
         """Returns the handler of a request.
@@ -132,6 +150,8 @@ class HostBase:
         sender's code; and a host on TCP is reached by whoever reaches its port.
         """
         path: str = scope["path"]
+        if path == "/readyz" and scope["method"] in ("GET", "HEAD"):
+            return self._readyz
         server = scope.get("server")
         over_tcp = server is None or server[1] is not None
         handler = self._hop_route(path)
@@ -149,7 +169,7 @@ class HostBase:
         """Returns what metrics call the route of a path; model versions are no labels of theirs."""
         if path.startswith(INFER_PREFIX):
             return INFER_PREFIX
-        return STATUS_PATH if path == STATUS_PATH else OTHER
+        return path if path in (STATUS_PATH, "/readyz") else OTHER
 
     def _hop_route(self, path: str) -> Handler | None:
         if path.startswith(INFER_PREFIX):
@@ -161,8 +181,19 @@ class HostBase:
         if hmac.compare_digest(given, f"Bearer {self.token}".encode()):
             return handler
         return _refuse(
-            Forbidden("A host on TCP asks for the token that it shares with its router.")
+            Unauthorized(
+                "A host on TCP asks for the token that it shares with its router; give both the "
+                "same SWITCHYARD_HOP_TOKEN."
+            )
         )
+
+    async def _readyz(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Says no before all is loaded that its aliases stood for, and when it leaves.
+
+        So a rollout of hosts that lack a version stops at the first of them.
+        """
+        is_ready = self.holder.complete and not self.leaving
+        return await respond(send, 200 if is_ready else 503, [PLAIN], b"\n")
 
     async def _status(self, scope: Scope, receive: Receive, send: Send) -> int:
         status = {

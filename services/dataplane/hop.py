@@ -9,7 +9,9 @@ several workers behind one socket, they spread over them.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import random
 from collections import deque
 from dataclasses import dataclass
 from typing import cast
@@ -18,6 +20,11 @@ from urllib.parse import urlsplit
 import httptools
 
 __all__ = ["Address", "HopClient", "HopClosed", "HopReply"]
+
+TCP_SECONDS = (15.0, 30.0)
+"""How long a connection over TCP is used: one address may stand for several hosts, and one that has
+just been added gets its share only by new connections. The time is drawn, so that they do not all
+end at once."""
 
 
 class HopClosed(ConnectionError):
@@ -79,12 +86,20 @@ class Address:
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection; at most one request at a time."""
+    """One keep-alive connection; at most one request at a time.
+
+    Attributes:
+        transport: What it sends by.
+        answer: Of the request that is on its way.
+        closed: Whether it is of no more use.
+        until: Event loop time after which it is not used again.
+    """
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.answer: asyncio.Future[HopReply] | None = None
         self.closed = False
+        self.until = math.inf
         self._begun = False
         self._reset()
 
@@ -191,7 +206,8 @@ class HopClient:
                 raise
             finally:
                 self._busy.discard(connection)
-        if not connection.closed and len(self._idle) < self._kept:
+        is_fresh = asyncio.get_running_loop().time() < connection.until
+        if is_fresh and not connection.closed and len(self._idle) < self._kept:
             self._idle.append(connection)
         else:
             connection.close()
@@ -213,6 +229,7 @@ class HopClient:
                 _, connection = await loop.create_connection(
                     _Connection, self.address.host, self.address.port
                 )
+                connection.until = loop.time() + random.uniform(*TCP_SECONDS)
         except OSError as error:
             raise HopClosed(f"the host cannot be reached: {error}") from error
         return connection

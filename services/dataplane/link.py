@@ -8,6 +8,7 @@ the host is away, and ends what is in flight when it goes.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from typing import Any
@@ -19,9 +20,18 @@ from monitoring.telemetry.traces import Traces
 from services.dataplane.backlog import Backlog
 from services.dataplane.hop import HopClient, HopClosed, HopReply
 from services.wire import oip
-from switchyard.errors import DeadlineExceeded, InvalidInput, ModelFailed, NotReady, Problem
+from switchyard.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelFailed,
+    NotReady,
+    Problem,
+    SwitchyardError,
+)
 
 __all__ = ["INFER_PREFIX", "STATUS_PATH", "HostLink", "infer_path", "tag_of_path"]
+
+logger = logging.getLogger("switchyard.router")
 
 STATUS_PATH = "/switchyard/host"
 INFER_PREFIX = "/v2/models/"
@@ -62,6 +72,7 @@ class HostLink:
         up: Whether it is taken for alive.
         down_since: `time.monotonic()` since when it is away; None while it is up, and before it
             has been up for the first time: how long loading may take is not for us to say.
+        trouble: Why the last probe failed; None where it did not.
     """
 
     def __init__(
@@ -81,6 +92,7 @@ class HostLink:
         self.status: dict[str, Any] = {}
         self.up = False
         self.down_since: float | None = None
+        self.trouble: str | None = None
 
     def serves(self, tag: str) -> bool:
         """Tells whether a model version is loaded and warm on a host that answers."""
@@ -93,25 +105,49 @@ class HostLink:
         closed, so it is asked again; at once, because a dead host must be known as dead before the
         time limit of the requests that are on their way to it.
         """
-        for _ in range(PROBES if self.up else 1):
-            if await self._ask():
-                return True
-        if self.up:
+        trouble = await self._ask()
+        for _ in range(PROBES - 1):
+            if trouble is not None and self.up:
+                trouble = await self._ask()
+        self._note(trouble)
+        if trouble is not None and self.up:
             self.up, self.down_since = False, time.monotonic()
             self.client.close()  # ends what is in flight: nobody will answer it
-        return False
+        return trouble is None
 
-    async def _ask(self) -> bool:
+    async def _ask(self) -> str | None:
+        """Asks once and returns what is wrong, None if nothing is."""
         try:
             reply = await self.client.request("GET", STATUS_PATH, timeout=PROBE_LIMIT_SECONDS)
+            if reply.status != 200:
+                raise _refusal(reply)
             status = orjson.loads(reply.body)
-        except (HopClosed, TimeoutError, orjson.JSONDecodeError):
-            return False
-        if reply.status != 200:
-            return False
+        except TimeoutError:
+            return f"it does not answer within {PROBE_LIMIT_SECONDS} s"
+        except HopClosed as error:
+            return str(error)
+        except SwitchyardError as error:
+            return error.message
+        except orjson.JSONDecodeError:
+            return "what answers there is no host of Switchyard"
         self.status = status
         self.up, self.down_since = True, None
-        return True
+        return None
+
+    def _note(self, trouble: str | None) -> None:
+        """Notes what came of a probe.
+
+        Of a host elsewhere nothing but its answers is known here, so they are logged as they
+        change: a wrong address or token would otherwise look like a host that still loads.
+        """
+        if trouble != self.trouble and not self.local:
+            address = self.client.address
+            where = f"the {self.framework} host at {address.host}:{address.port}"
+            if trouble is None:
+                logger.info("%s is there", where)
+            else:
+                logger.warning("%s: %s", where, trouble)
+        self.trouble = trouble
 
     async def infer(
         self, path: str, header_length: int, body: bytes, timeout: float, more: str = ""
@@ -179,7 +215,7 @@ class HostLink:
         )
 
 
-def _refusal(reply: HopReply) -> Exception:
+def _refusal(reply: HopReply) -> SwitchyardError:
     """Turns a host's error back into the exception that it was there."""
     try:
         problem = orjson.loads(reply.body)

@@ -113,6 +113,10 @@ class Variant:
         """Whether its version is loaded on a host that answers."""
         return self.link.serves(self.tag)
 
+    def resize(self, slots: int) -> None:
+        """Sets how many batches may be in flight at once."""
+        self._primary.slots = slots
+
     def enter(self) -> int:
         """Lets a call pass; what has come of it is to be said to the circuit.
 

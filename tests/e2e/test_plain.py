@@ -23,6 +23,22 @@ VALID: list[dict[str, Any]] = [
     {"inputs": [flight()], "key": "sticky"},
 ]
 
+ELSEWHERE: list[tuple[str, dict[str, Any]]] = [
+    ("/invocations", {"dataframe_records": flights(3), "params": {"variant": "torch"}}),
+    ("/invocations", {"inputs": digits(2).tolist(), "endpoint": "digits", "variant": "sklearn"}),
+    ("/score", {"data": flights(2), "variant": "tensorflow"}),
+]
+"""Requests of other platforms, which BentoML's own way knows as well."""
+
+BAD_ELSEWHERE: list[tuple[str, Any]] = [
+    ("/invocations", {}),
+    ("/invocations", [1]),
+    ("/invocations", {"instances": [flight(origin="LAX")]}),
+    ("/invocations", {"instances": flights(1), "params": {"variants": "torch"}}),
+    ("/score", {"input_data": 5}),
+    ("/score", {"data": flights(1), "key": 5}),
+]
+
 
 @pytest.fixture(scope="module")
 def plain(make_server: Callable[..., Server]) -> Server:
@@ -49,9 +65,15 @@ def both(server: Server, plain: Server) -> tuple[str, str]:
     return server.url, plain.url
 
 
-@pytest.mark.parametrize("body", VALID, ids=range(len(VALID)))
-def test_valid_requests_get_equal_answers(both: tuple[str, str], body: dict[str, Any]) -> None:
-    lean, plain = (httpx.post(f"{url}/predict", json=body) for url in both)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [*(("/predict", body) for body in VALID), *ELSEWHERE],
+    ids=range(len(VALID) + len(ELSEWHERE)),
+)
+def test_valid_requests_get_equal_answers(
+    both: tuple[str, str], path: str, body: dict[str, Any]
+) -> None:
+    lean, plain = (httpx.post(f"{url}{path}", json=body) for url in both)
     assert (lean.status_code, plain.status_code) == (200, 200), plain.text
     ours, theirs = lean.json(), plain.json()
     for key in ("probabilities", "confidence"):  # two processes may round differently
@@ -70,9 +92,13 @@ def _numbers(answer: dict[str, Any], key: str) -> list[float]:
     return [float(number) for row in rows for number in row]
 
 
-@pytest.mark.parametrize("body", [b[1] for b in BAD], ids=[b[0] for b in BAD])
-def test_bad_requests_are_refused_by_both(both: tuple[str, str], body: dict[str, Any]) -> None:
-    lean, plain = (httpx.post(f"{url}/predict", json=body) for url in both)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [*(("/predict", body) for _, body, *_ in BAD), *BAD_ELSEWHERE],
+    ids=[*(name for name, *_ in BAD), *range(len(BAD_ELSEWHERE))],
+)
+def test_bad_requests_are_refused_by_both(both: tuple[str, str], path: str, body: Any) -> None:
+    lean, plain = (httpx.post(f"{url}{path}", json=body) for url in both)
     assert 400 <= lean.status_code < 500
     assert 400 <= plain.status_code < 500, plain.text
 

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from monitoring.log.predictions import PredictionLog
 from monitoring.metrics import Metrics
 from services import revisions, topology
+from services.board import Board
 from services.dataplane.endpoint import Endpoint
 from services.dataplane.hop import Address, HopClient
 from services.dataplane.link import HostLink
@@ -30,6 +31,13 @@ PLAN = {
         "f": {"stable": "t", "variants": {"t": {"model": "two:production"}}},
     }
 }
+
+
+class Clock:
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
 
 
 class Router:
@@ -54,7 +62,10 @@ class Router:
             revision = revisions.current(name, spec.settings, state)
             self.endpoints[name] = Endpoint(spec, variants, revision, metrics)
         self.tags = {v.model: v.tag for v in specs["e"].variants.values()}
-        self.health = Health(self.endpoints, self.links)
+        self.clock = Clock()
+        self.others = [Board(folder / "board", slot, self.clock) for slot in (2, 3)]
+        board = Board(folder / "board", 1, self.clock)
+        self.health = Health(self.endpoints, self.links, board, workers=2)
 
     def up(self, framework: str, models: dict[str, str | None]) -> None:
         link = self.links[framework]
@@ -141,6 +152,37 @@ def test_a_host_elsewhere_is_no_reason_to_restart(router: Router) -> None:
     router.links["torch"].local = False
     router.down("torch", seconds=3600)
     assert router.health.alive
+
+
+def test_a_probe_speaks_for_all_workers(router: Router) -> None:
+    router.all_up()
+    assert asked(router.health.readyz)[0] == 200
+    router.others[0].say(ready=False)
+    assert asked(router.health.readyz)[0] == 503
+    router.others[0].say(ready=True)
+    assert asked(router.health.readyz)[0] == 200
+
+
+def test_a_worker_may_stay_silent_for_30_seconds(router: Router) -> None:
+    router.all_up()
+    router.others[0].say(ready=True)
+    assert asked(router.health.livez)[0] == 200
+    router.clock.seconds += 29
+    assert asked(router.health.livez)[0] == 200
+    router.clock.seconds += 2
+    assert asked(router.health.livez)[0] == 503
+    router.others[1].say(ready=True)  # it is back, in another place
+    assert asked(router.health.livez)[0] == 200
+
+
+def test_one_that_took_the_place_of_another_is_no_third(router: Router) -> None:
+    router.all_up()
+    for other in router.others:
+        other.say(ready=True)
+    assert asked(router.health.livez)[0] == 200
+    router.clock.seconds += 31
+    router.others[1].say(ready=True)
+    assert asked(router.health.livez)[0] == 200
 
 
 def test_a_host_that_has_not_come_up_yet_is_starting(router: Router) -> None:

@@ -177,3 +177,20 @@ def test_what_failed_and_is_wanted_no_more_is_forgotten(
     state.propose("m", "production", bad, "ada", 30)
     look(held)
     assert f"m:{bad}" in held.shelf.loaded
+
+
+def test_it_is_complete_once_all_was_loaded_and_then_for_good(
+    make: Callable[[], Holder], register: Register, state: State, clock: Clock
+) -> None:
+    first = register("m")
+    Shelf.broken.add(f"m:{first}")
+    held = make()
+    assert not held.complete
+    Shelf.broken.clear()
+    clock.now += holder.RETRY_SECONDS
+    look(held)
+    assert held.complete
+    second = register("m")
+    Shelf.broken.add(f"m:{second}")
+    look(held)
+    assert held.complete

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from services.dataplane import hop
 from services.dataplane.hop import Address, HopClient, HopClosed
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -193,5 +194,37 @@ def test_over_tcp_the_token_goes_along() -> None:
         await client.request("GET", "/")
         server.close()
         assert [headers["authorization"] for headers in seen] == ["Bearer secret"] * 2
+
+    uvloop.run(scenario())
+
+
+@pytest.mark.parametrize(("seconds", "connections"), [((60.0, 60.0), 1), ((0.0, 0.0), 3)])
+def test_over_tcp_a_connection_is_not_used_for_ever(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], connections: int
+) -> None:
+    """One address may stand for several hosts; new ones get their share by new connections."""
+    monkeypatch.setattr(hop, "TCP_SECONDS", seconds)
+
+    async def scenario() -> None:
+        opened = 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal opened
+            opened += 1
+            try:
+                while True:
+                    await read_request(reader)
+                    writer.write(answer(b"yes"))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        client = HopClient(Address.parse(f"http://127.0.0.1:{port}", token="t"))
+        for _ in range(3):
+            assert (await client.request("GET", "/")).body == b"yes"
+        client.close()
+        server.close()
+        assert opened == connections
 
     uvloop.run(scenario())

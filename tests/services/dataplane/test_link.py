@@ -32,6 +32,7 @@ from switchyard.errors import (
     NotReady,
     Problem,
     SwitchyardError,
+    Unauthorized,
 )
 
 
@@ -269,3 +270,39 @@ def test_what_is_in_flight_ends_when_the_host_is_taken_for_dead(tmp_path: Path) 
                     await call
 
     run(scenario)
+
+
+def test_of_a_host_elsewhere_it_is_said_once_why_it_is_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with linked(tmp_path) as (host, link):
+            link.local = False
+            host.status = always(refused(Unauthorized("A host on TCP asks for the token.")))
+            for _ in range(3):
+                assert not await link.probe()
+            assert link.trouble == "A host on TCP asks for the token."
+            host.status = always(http(200, b"<html>"))
+            assert not await link.probe()
+            assert link.trouble == "what answers there is no host of Switchyard"
+            host.status = always(None)
+            assert not await link.probe()
+            assert link.trouble == "the host closed the connection"
+            host.status = always(loaded())
+            assert await link.probe()
+            assert link.trouble is None
+            host.status = in_turn(None, loaded())  # one failed question is none
+            assert await link.probe()
+            link.local = True
+            host.status = always(None)
+            assert not await link.probe()
+            assert link.trouble == "the host closed the connection"
+
+    with caplog.at_level("INFO", logger="switchyard.router"):
+        run(scenario)
+    assert [record.getMessage().split(": ", 1)[-1] for record in caplog.records] == [
+        "A host on TCP asks for the token.",
+        "what answers there is no host of Switchyard",
+        "the host closed the connection",
+        "the torch host at localhost:0 is there",
+    ]

@@ -23,13 +23,14 @@ from monitoring.log.predictions import PredictionLog
 from monitoring.metrics import Metrics
 from services import topology
 from services.dataplane.answer import Answer
-from services.dataplane.endpoint import JSON, Endpoint
+from services.dataplane.endpoint import Endpoint
 from services.dataplane.front import render
 from services.dataplane.link import HostLink
 from services.dataplane.variant import Variant
 from services.traffic.hashing import exposure_point
 from services.traffic.split import initial
 from services.wire import oip
+from services.wire.contract import JSON
 from services.wire.request import Request
 from switchyard.errors import (
     CircuitOpen,

@@ -100,6 +100,7 @@ releases: Final = sa.Table(
     sa.Column("bento", sa.String, nullable=False),
     sa.Column("values", sa.JSON, nullable=False),
     sa.Column("documents", sa.JSON, nullable=False),
+    sa.Column("probe", sa.JSON, nullable=False),
     sa.Column("status", sa.String, nullable=False),
     sa.Column("why", sa.String, nullable=False),
     sa.Column("facts", sa.JSON, nullable=False),

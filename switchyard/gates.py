@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Annotated, Any, Final
 
-from pydantic import PlainValidator
+from pydantic import PlainSerializer, PlainValidator
 
 from switchyard.plan_problems import wrong
 
@@ -128,5 +128,5 @@ def _read(value: Any) -> Rule:
         raise wrong(f"is {value!r}: {error}") from error
 
 
-Gate = Annotated[Rule, PlainValidator(_read)]
+Gate = Annotated[Rule, PlainValidator(_read), PlainSerializer(lambda rule: rule.text)]
 """A rule in the plan."""

@@ -372,4 +372,19 @@ def _in_place(plan: Plan) -> Plan:
             clause = problem(error).removeprefix("store ")
             raise PlanError(f"SWITCHYARD_LOG_STORE {clause}.") from None
         plan = plan.model_copy(update={"log": log})
+    if (pinned := settings.variant()) is not None:
+        plan = _pinned(plan, *pinned)
     return plan if mode is None else plan.model_copy(update={"mode": mode})
+
+
+def _pinned(plan: Plan, name: str, variant: str) -> Plan:
+    """Returns the plan with all traffic of an endpoint on one variant: others split before us."""
+    if name not in plan.endpoints or variant not in plan.endpoints[name].variants:
+        raise PlanError(
+            f"SWITCHYARD_VARIANT is '{name}={variant}', but the plan has no such endpoint and "
+            "variant."
+        )
+    endpoint = plan.endpoints[name]
+    split = {each: float(each == variant) for each in endpoint.variants}
+    changed = endpoint.model_copy(update={"traffic": Traffic(split=split)})
+    return plan.model_copy(update={"endpoints": {**plan.endpoints, name: changed}})

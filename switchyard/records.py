@@ -308,6 +308,7 @@ class Release:
         bento: Tag of the Bento.
         values: Settings that it was rendered with.
         documents: What was sent, by name, in the order in which it is sent.
+        probe: What it is asked to show that it works.
         status: `applying`, `good`, `failed`, or `deleted`.
         why: What went wrong, or what it was made for; empty where there is nothing to say.
         facts: What the platform gave and the target needs again, such as an address.
@@ -321,6 +322,7 @@ class Release:
     bento: str
     values: dict[str, Any]
     documents: list[dict[str, Any]]
+    probe: dict[str, Any]
     status: str
     why: str
     facts: dict[str, Any]

@@ -10,11 +10,13 @@
 | `SWITCHYARD_LOG_SALT`     | goes into the hashes of logged sticky keys | `key.salt` in home    |
 | `SWITCHYARD_LOG_STORE`    | takes the place of the plan's `log.store`  | the plan's            |
 | `SWITCHYARD_MODE`         | takes the place of the plan's `mode`       | the plan's            |
+| `SWITCHYARD_VARIANT`      | `endpoint=variant` that takes all traffic  | the plan's split      |
+| `SWITCHYARD_VERTEX_MB`    | largest body that Vertex AI carries        | 1.5                   |
 
-The last two are for one image that runs in many places: what a place has to offer is not known when
-its plan is frozen. Defaults hang on the place of this file, never on the working folder: all
-processes of one serve, and a Bento unpacked anywhere, must see the same files. An empty variable
-counts as not set.
+What takes the place of the plan's is for one image that runs in many places: what a place has to
+offer is not known when its plan is frozen. Defaults hang on the place of this file, never on the
+working folder: all processes of one serve, and a Bento unpacked anywhere, must see the same files.
+An empty variable counts as not set.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from math import inf
 from pathlib import Path
 from typing import Final
 
-from switchyard.errors import SwitchyardError
+from switchyard.errors import PlanError, SwitchyardError
 
 __all__ = [
     "ROOT",
@@ -37,6 +40,9 @@ __all__ = [
     "log_store",
     "mode",
     "plan_path",
+    "variant",
+    "vertex_megabytes",
+    "vertex_routes",
 ]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -108,6 +114,47 @@ def log_store() -> str | None:
 def mode() -> str | None:
     """Returns what takes the place of the plan's `mode`, None if nothing does."""
     return os.environ.get("SWITCHYARD_MODE", "").strip() or None
+
+
+def vertex_routes() -> tuple[str | None, str | None]:
+    """Returns the paths of predictions and of probes that Vertex AI asks for, None elsewhere."""
+    given = (os.environ.get(name, "") for name in ("AIP_PREDICT_ROUTE", "AIP_HEALTH_ROUTE"))
+    predict, health = (path.strip() or None for path in given)
+    return predict, health
+
+
+def vertex_megabytes() -> float:
+    """Returns the size of the largest body, in MB, that Vertex AI carries to us and back.
+
+    1.5 is the limit of its shared public endpoints; dedicated and private ones carry 10.
+
+    Raises:
+        SwitchyardError: What is set is no such size.
+    """
+    given = os.environ.get("SWITCHYARD_VERTEX_MB", "").strip() or "1.5"
+    try:
+        size = float(given)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < inf:
+        raise SwitchyardError(f"SWITCHYARD_VERTEX_MB must be a number above 0, not {given!r}.")
+    return size
+
+
+def variant() -> tuple[str, str] | None:
+    """Returns endpoint and variant that takes all its traffic here, None if nothing says so.
+
+    Raises:
+        PlanError: The variable does not look like 'endpoint=variant'.
+    """
+    given = os.environ.get("SWITCHYARD_VARIANT", "").strip()
+    endpoint, _, name = given.partition("=")
+    if given and not (endpoint and name):
+        raise PlanError(
+            f"SWITCHYARD_VARIANT is {given!r}; it must look like 'endpoint=variant', such as "
+            "'flights=torch'."
+        )
+    return (endpoint, name) if given else None
 
 
 def _token(variable: str, name: str) -> str:

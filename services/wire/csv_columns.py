@@ -7,7 +7,6 @@ is a row.
 
 from __future__ import annotations
 
-from codecs import BOM_UTF8
 from typing import Any, Final
 
 import pyarrow as pa
@@ -23,6 +22,9 @@ from services.wire.findings import Findings
 from switchyard.errors import SwitchyardError
 
 __all__ = ["WORTHWHILE", "read"]
+
+_MARK: Final = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8, with which spreadsheets begin."""
 
 WORTHWHILE: Final = 8192
 """Bytes of a body from which on this is faster than reading cell by cell."""
@@ -40,8 +42,8 @@ def read(sheet: Sheet, schema: Schema, max_rows: int) -> Columns | None:
     """
     if len(sheet.data) < WORTHWHILE or b'"' in sheet.data:
         return None
-    data = sheet.data.removeprefix(BOM_UTF8).replace(b"\r\n", b"\n").lstrip(b"\n")
-    if b"\r" in data or BOM_UTF8 in data or data.count(b"\n") > max_rows + 1:
+    data = sheet.data.removeprefix(_MARK).replace(b"\r\n", b"\n").lstrip(b"\n")
+    if b"\r" in data or _MARK in data or data.count(b"\n") > max_rows + 1:
         return None
     line, _, _ = data.partition(b"\n")
     try:

@@ -28,6 +28,9 @@ class Releases(Part):
         documents: list[dict[str, Any]],
         who: str,
         why: str = "",
+        *,
+        probe: dict[str, Any] | None = None,
+        facts: dict[str, Any] | None = None,
     ) -> Release:
         """Records that a release is being applied, and returns it.
 
@@ -39,6 +42,8 @@ class Releases(Part):
             documents: What is sent.
             who: Who deploys it.
             why: What it is made for, if that is worth saying.
+            probe: What it is asked to show that it works.
+            facts: What the platform gave to earlier releases and is needed again.
         """
         here = (_table.target == target) & (_table.place == place)
         with transaction(self._writer) as db:
@@ -52,9 +57,10 @@ class Releases(Part):
                 bento,
                 values,
                 documents,
+                probe or {},
                 "applying",
                 why,
-                {},
+                facts or {},
             )
             db.execute(releases.insert().values(**asdict(begun)))
         return begun
@@ -86,14 +92,17 @@ class Releases(Part):
     def releases(self, target: str, place: str | None = None, limit: int = 50) -> list[Release]:
         """Returns the last releases, the newest first.
 
+        Those of one place are in the order of their numbers: clocks of machines may disagree.
+
         Args:
             target: Kind of the place.
             place: Which one of that kind; None for all.
             limit: How many at most.
         """
         query = sa.select(releases).where(_table.target == target)
-        if place is not None:
-            query = query.where(_table.place == place)
-        newest = (_table.created.desc(), _table.number.desc())
+        if place is None:
+            query = query.order_by(_table.created.desc(), _table.number.desc())
+        else:
+            query = query.where(_table.place == place).order_by(_table.number.desc())
         with transaction(self._reader) as db:
-            return [Release(*row) for row in db.execute(query.order_by(*newest).limit(limit))]
+            return [Release(*row) for row in db.execute(query.limit(limit))]

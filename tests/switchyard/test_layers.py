@@ -53,6 +53,7 @@ PURE = {
         "base64",
         "binascii",
         "collections",
+        "csv",
         "dataclasses",
         "datetime",
         "difflib",

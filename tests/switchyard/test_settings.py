@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from switchyard.errors import SwitchyardError
 
 @pytest.fixture(autouse=True)
 def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PLAN", "DATABASE_URL", "ADMIN_TOKEN", "HOP_TOKEN"):
+    for name in ("PLAN", "DATABASE_URL", "ADMIN_TOKEN", "HOP_TOKEN", "MODE", "LOG_STORE"):
         monkeypatch.delenv(f"SWITCHYARD_{name}", raising=False)
     monkeypatch.setenv("SWITCHYARD_HOME", str(tmp_path / "home"))
 
@@ -86,6 +87,20 @@ def test_the_environment_wins_and_an_empty_variable_does_not(
     assert settings.admin_token() == made
     monkeypatch.setenv("SWITCHYARD_ADMIN_TOKEN", " from-the-environment\n")
     assert settings.admin_token() == "from-the-environment"
+
+
+@pytest.mark.parametrize(
+    ("read", "variable"),
+    [(settings.mode, "SWITCHYARD_MODE"), (settings.log_store, "SWITCHYARD_LOG_STORE")],
+)
+def test_what_takes_the_place_of_the_plan_is_none_unless_it_is_set(
+    read: Callable[[], str | None], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read() is None
+    monkeypatch.setenv(variable, "  ")
+    assert read() is None
+    monkeypatch.setenv(variable, " static\n")
+    assert read() == "static"
 
 
 def test_processes_that_start_at_once_end_up_with_one_token(tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""What is sent to AWS, in which order, and what is taken away again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from deploy.documents import Document
+from deploy.errors import DeployFailed
+from deploy.sagemaker import registry
+from deploy.sagemaker.aws import Aws
+from deploy.sagemaker.compare import differences
+from deploy.sagemaker.endpoint import Endpoint
+from deploy.sagemaker.invoke import invoke, invoke_async, request
+from deploy.sagemaker.look import look
+from deploy.sagemaker.naming import bodies
+from deploy.sagemaker.values import SageMakerValues
+from deploy.target import Reply, Say, Seen
+
+__all__ = ["SageMakerPlatform"]
+
+KEPT: Final = 3
+"""Endpoint configurations that stay for a rollback, the present one among them."""
+
+
+class SageMakerPlatform:
+    """One endpoint with all that belongs to it.
+
+    Args:
+        aws: AWS.
+        values: What the endpoint is to be like.
+        facts: `configs`, the last endpoint configurations, the present one first; `scaling` and
+            `alarms`, what the last release made of those.
+    """
+
+    def __init__(self, aws: Aws, values: SageMakerValues, facts: dict[str, Any]) -> None:
+        self._aws = aws
+        self._values = values
+        self._endpoint = Endpoint(aws, values.name, values.ready_within)
+        self._answers: str | None = None  # the folder of an asynchronous endpoint's
+        self.facts = dict(facts)
+
+    def apply(self, documents: Sequence[Document], bento: str, say: Say) -> None:
+        """Makes what the documents say, and waits until the endpoint is in service."""
+        models = list(bodies(documents, "sagemaker.create_model"))
+        registry.bring(self._aws, documents, models[0]["PrimaryContainer"]["Image"], say)
+        self._register(documents, say)
+        present = self._endpoint.ready_to_change(say)
+        (config,) = bodies(documents, "sagemaker.create_endpoint_config")
+        asynchronous = config.get("AsyncInferenceConfig")
+        self._answers = asynchronous and asynchronous["OutputConfig"]["S3OutputPath"]
+        in_use = present is not None and present["EndpointConfigName"] == _name(config)
+        for body in models:
+            self._make_model(body, in_use, say)
+        self._make_config(config, in_use, say)
+        for body in bodies(documents, "cloudwatch.put_metric_alarm"):
+            self._aws.call("cloudwatch", "put_metric_alarm", **body)
+        self._bring_endpoint(documents, config, present, say)
+        self._let_scale(documents)
+        for body in bodies(documents, "sagemaker.create_transform_job"):
+            if self._aws.make("sagemaker", "create_transform_job", **body):
+                say(f"started the batch job {body['TransformJobName']}")
+        self._forget(_name(config), documents, say)
+
+    def call(self, rows: list[dict[str, Any]], endpoint: str) -> Reply:
+        """Asks for a prediction by SageMaker's runtime, in the form of what was applied."""
+        body = request(rows, endpoint)
+        if self._answers is not None:
+            within = self._values.smoke.within
+            return invoke_async(self._aws, self._values.name, body, self._answers, within)
+        return invoke(self._aws, self._values.name, body)
+
+    def look(self, documents: Sequence[Document]) -> Seen:
+        """Returns what is there, compared with what was sent."""
+        return look(self._aws, self._values.name, documents)
+
+    def delete(self, documents: Sequence[Document], say: Say) -> None:
+        """Takes away all but images, model packages and what lies in S3."""
+        for body in bodies(documents, "sagemaker.create_transform_job"):
+            self._stop_job(body["TransformJobName"])
+        for body in bodies(documents, "application-autoscaling.register_scalable_target"):
+            self._stop_scaling(body["ResourceId"], body["ScalableDimension"])
+        say(f"deleting {self._values.name}")
+        self._endpoint.delete(say)
+        for body in bodies(documents, "cloudwatch.put_metric_alarm"):
+            self._aws.find("cloudwatch", "delete_alarms", AlarmNames=[body["AlarmName"]])
+        for body in bodies(documents, "sagemaker.create_endpoint_config"):
+            self._delete_config(_name(body))
+        for body in bodies(documents, "sagemaker.create_model"):
+            self._aws.find("sagemaker", "delete_model", ModelName=body["ModelName"])
+        self.facts = {}
+
+    def _register(self, documents: Sequence[Document], say: Say) -> None:
+        for body in bodies(documents, "sagemaker.create_model_package_group"):
+            self._aws.make("sagemaker", "create_model_package_group", **body)
+        for body in bodies(documents, "sagemaker.create_model_package"):
+            group = body["ModelPackageGroupName"]
+            if body["ModelPackageDescription"] not in self._registered(group):
+                say(f"registering a version in {group}")
+                self._aws.call("sagemaker", "create_model_package", **body)
+
+    def _registered(self, group: str) -> set[str]:
+        """Returns the descriptions of a group's versions."""
+        found: set[str] = set()
+        more: dict[str, str] = {}
+        while True:
+            page = self._aws.call(
+                "sagemaker",
+                "list_model_packages",
+                ModelPackageGroupName=group,
+                MaxResults=100,
+                **more,
+            )
+            listed = page["ModelPackageSummaryList"]
+            found.update(each.get("ModelPackageDescription", "") for each in listed)
+            if not page.get("NextToken"):
+                return found
+            more = {"NextToken": page["NextToken"]}
+
+    def _make_model(self, body: dict[str, Any], in_use: bool, say: Say) -> None:
+        name = body["ModelName"]
+        seen = self._aws.find("sagemaker", "describe_model", ModelName=name)
+        if seen is not None and not differences("", body, seen):
+            return
+        if seen is not None:
+            # Contents give the name, so a secret has changed since, or a hand was at work.
+            self._check_unused(f"The model {name}", in_use)
+            self._aws.find("sagemaker", "delete_model", ModelName=name)
+        say(f"making the model {name}")
+        self._aws.call("sagemaker", "create_model", **body)
+
+    def _make_config(self, body: dict[str, Any], in_use: bool, say: Say) -> None:
+        name = _name(body)
+        seen = self._aws.find("sagemaker", "describe_endpoint_config", EndpointConfigName=name)
+        if seen is not None and not differences("", body, seen):
+            return
+        if seen is not None:
+            self._check_unused(f"The endpoint configuration {name}", in_use)
+            self._aws.find("sagemaker", "delete_endpoint_config", EndpointConfigName=name)
+        say(f"making the endpoint configuration {name}")
+        self._aws.call("sagemaker", "create_endpoint_config", **body)
+
+    def _check_unused(self, what: str, in_use: bool) -> None:
+        if in_use:
+            raise DeployFailed(
+                f"{what} is in use and not as it was sent: a secret that goes into it has changed, "
+                "or it was made anew by hand. Raise 'generation' in the values by one, and the "
+                "release takes new names."
+            )
+
+    def _bring_endpoint(
+        self,
+        documents: Sequence[Document],
+        config: dict[str, Any],
+        present: dict[str, Any] | None,
+        say: Say,
+    ) -> None:
+        (create,) = bodies(documents, "sagemaker.create_endpoint")
+        (update,) = bodies(documents, "sagemaker.update_endpoint")
+        scaled = list(bodies(documents, "application-autoscaling.register_scalable_target"))
+        if present is None:
+            self._endpoint.create(create, say)
+        elif present["EndpointConfigName"] != _name(config):
+            stay = {each["ResourceId"] for each in scaled}
+            for place, dimension in self.facts.get("scaling", ()):
+                if place not in stay:  # a variant that scales cannot be taken away
+                    self._stop_scaling(place, dimension)
+            self._endpoint.update(present, update, say)
+        else:
+            self._endpoint.restore(present, config, not scaled, say)
+
+    def _let_scale(self, documents: Sequence[Document]) -> None:
+        targets = list(bodies(documents, "application-autoscaling.register_scalable_target"))
+        places = [[each["ResourceId"], each["ScalableDimension"]] for each in targets]
+        for place in self.facts.get("scaling", ()):
+            if place not in places:
+                self._stop_scaling(*place)
+        for body in targets:
+            self._aws.call("application-autoscaling", "register_scalable_target", **body)
+        for body in bodies(documents, "application-autoscaling.put_scaling_policy"):
+            self._aws.call("application-autoscaling", "put_scaling_policy", **body)
+        self.facts["scaling"] = places
+
+    def _forget(self, config: str, documents: Sequence[Document], say: Say) -> None:
+        """Takes away what only older releases need; the last ones stay for a rollback."""
+        alarms = [each["AlarmName"] for each in bodies(documents, "cloudwatch.put_metric_alarm")]
+        for name in self.facts.get("alarms", ()):
+            if name not in alarms:
+                self._aws.find("cloudwatch", "delete_alarms", AlarmNames=[name])
+        configs = [config, *(each for each in self.facts.get("configs", ()) if each != config)]
+        needed = {model for each in configs[:KEPT] for model in self._models(each)}
+        for old in configs[KEPT:]:
+            say(f"deleting {old}, which is too old to return to")
+            models = self._models(old)
+            self._delete_config(old)
+            for model in models - needed:
+                self._aws.find("sagemaker", "delete_model", ModelName=model)
+        self.facts |= {"alarms": alarms, "configs": configs[:KEPT]}
+
+    def _models(self, config: str) -> set[str]:
+        found = self._aws.find("sagemaker", "describe_endpoint_config", EndpointConfigName=config)
+        kinds = ("ProductionVariants", "ShadowProductionVariants")
+        return {each["ModelName"] for kind in kinds for each in (found or {}).get(kind, ())}
+
+    def _delete_config(self, name: str) -> None:
+        self._aws.find("sagemaker", "delete_endpoint_config", EndpointConfigName=name)
+
+    def _stop_scaling(self, place: str, dimension: str) -> None:
+        self._aws.find(
+            "application-autoscaling",
+            "deregister_scalable_target",
+            ServiceNamespace="sagemaker",
+            ResourceId=place,
+            ScalableDimension=dimension,
+        )
+
+    def _stop_job(self, name: str) -> None:
+        seen = self._aws.find("sagemaker", "describe_transform_job", TransformJobName=name)
+        if seen is not None and seen["TransformJobStatus"] == "InProgress":
+            self._aws.find("sagemaker", "stop_transform_job", TransformJobName=name)
+
+
+def _name(config: dict[str, Any]) -> str:
+    return str(config["EndpointConfigName"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, cast, get_args
 
 from models.store import manifest, reference
-from switchyard.errors import NotFound, PlanError
+from switchyard.errors import NotFound, PlanError, brief
 from switchyard.plan import Framework, Plan, read_plan
 
 __all__ = ["Bento", "Service", "find"]
@@ -114,19 +114,23 @@ def find(tag: str | None = None) -> Bento:
         tag: `name:version`, or `name` for its newest version.
 
     Raises:
-        NotFound: The store has no such Bento, or it was not made by this project.
-        PlanError: Its plan cannot be read.
+        NotFound: The store has no such Bento, or only a damaged one.
+        PlanError: Its plan cannot be read: it was not made by this project.
     """
     import bentoml
     from bentoml.exceptions import BentoMLException
-    from bentoml.exceptions import NotFound as Unknown
 
+    wanted = NAME if tag is None else tag
     try:
-        made = bentoml.bentos.get(tag or NAME)
-    except (Unknown, BentoMLException, ValueError) as error:
+        made = bentoml.bentos.get(wanted)
+    except (BentoMLException, ValueError) as error:
         raise NotFound(
-            f"There is no Bento {tag or NAME!r} in the store; `bentoml list` shows those that are "
+            f"There is no Bento {wanted!r} in the store; `bentoml list` shows those that are "
             "there, `bentoml build` makes one."
+        ) from error
+    except Exception as error:  # a damaged bento.yaml fails in many ways
+        raise NotFound(
+            f"The Bento {wanted!r} cannot be read ({brief(error)}); build it again."
         ) from error
     path = Path(made.path)
     try:

@@ -14,9 +14,14 @@ from typing import Any, Final
 
 from deploy.errors import ValuesError
 
-__all__ = ["Document", "filled", "names_of", "text"]
+__all__ = ["Document", "as_yaml", "filled", "names_of", "text"]
 
 _SECRET: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+
+_OLD: Final = re.compile(
+    r"(?i:y|n|yes|no|on|off)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])*(\.[0-9_]*)?|0b[01_]+|="
+)
+"""Texts that YAML 1.1 takes for something else, which many platforms' tools still read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +54,32 @@ def text(documents: Sequence[Document]) -> str:
     parts = []
     for document in documents:
         content = document.content
-        body = content if isinstance(content, str) else _yaml(content)
+        body = content if isinstance(content, str) else as_yaml(content)
         parts.append(f"---\n# {document.name}\n{body.rstrip()}\n")
     return "".join(parts)
 
 
-def _yaml(content: Mapping[str, Any]) -> str:
+def as_yaml(content: Any) -> str:
+    """Returns a value as YAML to be read by people: in its order, texts of many lines as such."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.representer import SafeRepresenter
 
+    class Plain(SafeRepresenter):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+        def text(self, data: str) -> Any:
+            style = "|" if "\n" in data else "'" if _OLD.fullmatch(data) else None
+            return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+    Plain.add_representer(str, Plain.text)
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = Plain
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 100
     out = StringIO()
-    yaml.dump(dict(content), out)
+    yaml.dump(content, out)
     return out.getvalue()
 
 

@@ -8,20 +8,22 @@ applied at a time; one that was interrupted is finished by the next.
 
 from __future__ import annotations
 
-import os
+import secrets
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deploy.bento import Bento, find
+from pydantic import ValidationError
+
+from deploy.bento import Bento
 from deploy.documents import Document, filled
 from deploy.errors import DeployFailed
-from deploy.smoke import smoke_test
+from deploy.smoke import Probe, smoke_test
 from deploy.target import Platform, Say, Seen, Target
 from deploy.values import Values
-from switchyard.errors import Conflict, NotFound, SwitchyardError
+from switchyard.errors import Conflict, NotFound, SwitchyardError, brief
 from switchyard.records import Release
 from switchyard.state import State
 
@@ -31,6 +33,29 @@ LEASE_SECONDS: Final = 60.0
 RENEW_SECONDS: Final = 15.0
 
 INTERRUPTED: Final = "It was interrupted before it was known to be good."
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be there.
+
+    Attributes:
+        bento: Tag of the Bento.
+        values: Settings that it was rendered with.
+        documents: What is sent.
+        probe: What it must answer then.
+    """
+
+    bento: str
+    values: dict[str, Any]
+    documents: list[Document]
+    probe: Probe
+
+    @classmethod
+    def again(cls, release: Release) -> _Wanted:
+        """Returns what was wanted by an earlier release."""
+        probe = Probe.from_dict(release.probe)
+        return cls(release.bento, release.values, _documents(release), probe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +112,26 @@ class Deployer:
 
         Raises:
             ValuesError: A secret is not there; nothing was sent.
+            NotFound: The store does not hold the model that is to be asked; nothing was sent.
             Conflict: Somebody else is deploying to this place.
             DeployFailed: It did not become ready, or gave no prediction. The sentence says what is
                 there now.
         """
-        documents = self._target.render(bento, self._values)
-        filled(documents, self._environ)  # what is missing must be known before anything is sent
+        wanted = _Wanted(
+            bento.tag,
+            self._values.model_dump(mode="json"),
+            self._target.render(bento, self._values),
+            Probe.of(bento, self._values.smoke),
+        )
         with self._alone():
-            return self._release(bento, documents, "")
+            return self._release(wanted, "")
 
     def rollback(self) -> Release:
         """Returns to the last good release: the one before, if the present one is good.
 
         Raises:
-            NotFound: There is no good release to return to, or its Bento is gone.
+            NotFound: There is no good release to return to.
+            ValuesError: A secret is not there; nothing was sent.
             Conflict: Somebody else is deploying to this place.
             DeployFailed: It did not work any more.
         """
@@ -116,8 +147,7 @@ class Deployer:
                     else f"Nothing was deployed to {self._where} from here."
                 )
             goal = good[0]
-            documents = _documents(goal)
-            return self._release(find(goal.bento), documents, f"rollback to release {goal.number}")
+            return self._release(_Wanted.again(goal), f"rollback to release {goal.number}")
 
     def status(self) -> Standing:
         """Returns how the place stands.
@@ -126,12 +156,12 @@ class Deployer:
             NotFound: Nothing was deployed there from here.
             DeployFailed: The platform does not tell.
         """
+        self._end_interrupted()
         release = self._last()
-        if release.status == "applying" and self._is_free():
-            self._state.end_release(release, "failed", INTERRUPTED)
-            release = self._last()
         present = self._present() or release
-        return Standing(release, self._connect().look(_documents(present)))
+        platform = self._connect(present.values, release.facts)
+        with _network():
+            return Standing(release, platform.look(_documents(present)))
 
     def delete(self) -> Release:
         """Takes away what the last releases made; data stay.
@@ -146,7 +176,9 @@ class Deployer:
             named = {
                 each.name: each for known in reversed(self._known()) for each in _documents(known)
             }
-            self._connect().delete(list(named.values()), self._say)
+            with _network():
+                platform = self._target.connect(self._values, release.facts)
+                platform.delete(list(named.values()), self._say)
             self._state.end_release(release, "deleted", facts={})
             for other in self._known():
                 if other.status in ("good", "applying"):
@@ -170,31 +202,39 @@ class Deployer:
         """Returns the release that ought to be there: the last good one."""
         return next((each for each in self._known() if each.status == "good"), None)
 
-    def _connect(self) -> Platform:
-        known = self._known()
-        return self._target.connect(self._values, known[0].facts if known else {})
+    def _connect(self, recorded: dict[str, Any], facts: dict[str, Any]) -> Platform:
+        """Returns the platform as the values of a release know it: another one may be elsewhere."""
+        try:
+            values = self._target.values.model_validate(recorded)
+        except ValidationError:  # recorded by another version of the target
+            values = self._values
+        return self._target.connect(values, facts)
 
-    def _release(self, bento: Bento, documents: list[Document], why: str) -> Release:
-        platform = self._connect()
-        for earlier in self._known():
+    def _release(self, wanted: _Wanted, why: str) -> Release:
+        filled(wanted.documents, self._environ)  # a missing secret must be known before all else
+        known = self._known()
+        platform = self._target.connect(self._values, known[0].facts if known else {})
+        for earlier in known:
             if earlier.status == "applying":
                 self._state.end_release(earlier, "failed", INTERRUPTED)
         present = self._present()
         release = self._state.begin_release(
             self._target.name,
             self._place,
-            bento.tag,
-            self._values.model_dump(mode="json"),
-            [each.as_dict() for each in documents],
+            wanted.bento,
+            wanted.values,
+            [each.as_dict() for each in wanted.documents],
             self._who,
             why,
+            probe=wanted.probe.as_dict(),
+            facts=platform.facts,
         )
         try:
-            self._carry_out(platform, documents, bento)
+            self._carry_out(platform, wanted)
         except SwitchyardError as error:
-            after = self._take_back(platform, present, documents)
+            after, facts = self._take_back(platform, present, wanted.documents)
             said = f"{error.message.rstrip('.')}. {after}"
-            self._state.end_release(release, "failed", said, platform.facts)
+            self._state.end_release(release, "failed", said, facts)
             raise DeployFailed(f"Release {release.number} failed: {said}") from error
         except BaseException:
             self._state.end_release(release, "failed", INTERRUPTED, platform.facts)
@@ -202,33 +242,41 @@ class Deployer:
         self._state.end_release(release, "good", facts=platform.facts)
         return self._last()
 
-    def _carry_out(self, platform: Platform, documents: list[Document], bento: Bento) -> None:
-        platform.apply(filled(documents, self._environ), bento.tag, self._say)
-        smoke_test(platform, bento, self._values.smoke, self._say)
+    def _carry_out(self, platform: Platform, wanted: _Wanted) -> None:
+        with _network():
+            platform.apply(filled(wanted.documents, self._environ), wanted.bento, self._say)
+        smoke_test(platform, wanted.probe, self._say)
 
     def _take_back(
         self, platform: Platform, present: Release | None, documents: list[Document]
-    ) -> str:
-        """Makes the place as it was before, and returns a sentence on how that went."""
+    ) -> tuple[str, dict[str, Any]]:
+        """Makes the place as it was before; returns a sentence on how that went, and the facts."""
         try:
             if present is None:
                 self._say("taking away what was made")
-                platform.delete(documents, self._say)
-                return "There was no good release before it, so what it made was taken away."
+                with _network():
+                    platform.delete(documents, self._say)
+                after = "There was no good release before it, so what it made was taken away."
+                return after, platform.facts
             self._say(f"returning to release {present.number}")
-            self._carry_out(platform, _documents(present), find(present.bento))
+            platform = self._connect(present.values, platform.facts)
+            self._carry_out(platform, _Wanted.again(present))
         except SwitchyardError as error:
-            return (
+            after = (
                 f"Going back failed too: {error.message.rstrip('.')}. Look at it by "
                 f"`switchyard deploy {self._target.name} status`, and try `rollback` again."
             )
-        return f"Release {present.number} ({present.bento}) is back, and answers."
+            return after, platform.facts
+        return f"Release {present.number} ({present.bento}) is back, and answers.", platform.facts
 
-    def _is_free(self) -> bool:
-        if not self._state.acquire_lease(self._lease, "status", 1):
-            return False
-        self._state.acquire_lease(self._lease, "status", 0)
-        return True
+    def _end_interrupted(self) -> None:
+        """Records of a release that nobody applies any more that it was interrupted."""
+        if self._last().status != "applying":
+            return
+        with suppress(Conflict), self._alone():
+            release = self._last()  # which may have ended by itself until now
+            if release.status == "applying":
+                self._state.end_release(release, "failed", INTERRUPTED)
 
     @property
     def _lease(self) -> str:
@@ -237,7 +285,7 @@ class Deployer:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Holds the place for this process alone."""
-        holder = f"{self._who}/{os.getpid()}/{threading.get_ident()}"
+        holder = f"{self._who}/{secrets.token_hex(8)}"
         if not self._state.acquire_lease(self._lease, holder, LEASE_SECONDS):
             raise Conflict(
                 f"Somebody else is deploying to {self._where}; wait until that has ended. One that "
@@ -247,7 +295,8 @@ class Deployer:
 
         def renew() -> None:
             while not done.wait(RENEW_SECONDS):
-                self._state.acquire_lease(self._lease, holder, LEASE_SECONDS)
+                with suppress(SwitchyardError):  # a database that is away for a moment
+                    self._state.acquire_lease(self._lease, holder, LEASE_SECONDS)
 
         renewing = threading.Thread(target=renew, name="lease", daemon=True)
         renewing.start()
@@ -257,6 +306,15 @@ class Deployer:
             done.set()
             renewing.join()
             self._state.acquire_lease(self._lease, holder, 0)
+
+
+@contextmanager
+def _network() -> Iterator[None]:
+    """Turns what a broken connection raises, which most SDKs pass on, into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise DeployFailed(f"The platform could not be reached: {brief(error)}") from error
 
 
 def _documents(release: Release) -> list[Document]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -13,14 +15,54 @@ from deploy.target import Platform, Reply, Say
 from deploy.values import Smoke
 from switchyard.errors import SwitchyardError, brief
 
-__all__ = ["smoke_test"]
+__all__ = ["Probe", "smoke_test"]
 
 RETRY_SECONDS: Final = 1.0
 SHOWN: Final = 300
 """Characters of an answer that an error shows."""
 
 
-def smoke_test(platform: Platform, bento: Bento, asked: Smoke, say: Say) -> None:
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a release is asked.
+
+    It is recorded with the release: whoever takes it up again may not have its Bento any more.
+
+    Attributes:
+        endpoint: Name of the endpoint.
+        rows: Rows of the reference data of its stable model.
+        within: Seconds that the address may need until it answers.
+    """
+
+    endpoint: str
+    rows: list[dict[str, Any]]
+    within: float
+
+    @classmethod
+    def of(cls, bento: Bento, asked: Smoke) -> Probe:
+        """Returns the probe of a Bento.
+
+        Args:
+            bento: What is deployed.
+            asked: Endpoint, and how long to wait.
+
+        Raises:
+            NotFound: There is no such endpoint, or the store does not hold its model.
+        """
+        endpoint = asked.endpoint or bento.plan.default_endpoint or next(iter(bento.plan.endpoints))
+        return cls(endpoint, bento.sample(endpoint), asked.within)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the form that the state database holds."""
+        return {"endpoint": self.endpoint, "rows": self.rows, "within": self.within}
+
+    @classmethod
+    def from_dict(cls, held: Mapping[str, Any]) -> Probe:
+        """Returns a probe that the state database holds."""
+        return cls(held["endpoint"], held["rows"], held["within"])
+
+
+def smoke_test(platform: Platform, probe: Probe, say: Say) -> None:
     """Asks for one prediction through the public address until it comes.
 
     A new address may take a while until it answers, so refusals are asked again; what is answered
@@ -28,30 +70,27 @@ def smoke_test(platform: Platform, bento: Bento, asked: Smoke, say: Say) -> None
 
     Args:
         platform: Where the release is.
-        bento: What was deployed.
-        asked: Endpoint, and how long to wait.
+        probe: What it is asked.
         say: Takes progress.
 
     Raises:
         DeployFailed: No prediction came in time, or something else than one.
     """
-    endpoint = asked.endpoint or bento.plan.default_endpoint or next(iter(bento.plan.endpoints))
-    rows = bento.sample(endpoint)
-    say(f"asking {endpoint!r} for a row of its reference data")
-    end = time.monotonic() + asked.within
+    say(f"asking {probe.endpoint!r} for a row of its reference data")
+    end = time.monotonic() + probe.within
     while True:
-        problem = _try(platform, rows, endpoint)
+        problem = _try(platform, probe)
         if problem is None:
             return
         if time.monotonic() >= end:
-            raise DeployFailed(f"The smoke test of {endpoint!r} failed: {problem}")
+            raise DeployFailed(f"The smoke test of {probe.endpoint!r} failed: {problem}")
         time.sleep(RETRY_SECONDS)
 
 
-def _try(platform: Platform, rows: list[dict[str, Any]], endpoint: str) -> str | None:
+def _try(platform: Platform, probe: Probe) -> str | None:
     """Returns what is wrong for now, None if nothing is."""
     try:
-        reply = platform.call(rows, endpoint)
+        reply = platform.call(probe.rows, probe.endpoint)
     except SwitchyardError as error:
         return error.message
     except OSError as error:
@@ -61,13 +100,13 @@ def _try(platform: Platform, rows: list[dict[str, Any]], endpoint: str) -> str |
     try:
         found = orjson.loads(reply.body)
         predictions = found["predictions"]
-        complete = len(predictions) == len(rows) and None not in predictions
+        complete = len(predictions) == len(probe.rows) and None not in predictions
     except (orjson.JSONDecodeError, KeyError, TypeError):
         complete = False
     if not complete:
         raise DeployFailed(
-            f"The smoke test of {endpoint!r} failed: the answer holds no prediction for the row: "
-            f"{_shown(reply)}"
+            f"The smoke test of {probe.endpoint!r} failed: the answer holds no prediction for the "
+            f"row: {_shown(reply)}"
         )
     return None
 

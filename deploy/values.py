@@ -12,7 +12,7 @@ from pydantic import Field as Setting
 
 from deploy.errors import ValuesError
 from switchyard.formats import Duration
-from switchyard.plan_problems import first_problem, problem, wrong
+from switchyard.plan_problems import problem, wrong
 from switchyard.section import Section
 from switchyard.yaml_lines import Lines, YamlProblem, read
 
@@ -202,23 +202,28 @@ def _sentence(
     error: ValidationError, files: Sequence[tuple[Path, Any, Lines]], given: Mapping[str, Any]
 ) -> str:
     """Returns what is wrong, and where that was written."""
-    place = error.errors()[0]["loc"]
-    context = error.errors()[0].get("ctx", {})
-    place = (*place, *context.get("place", ()))
-    if not _holds(given, place):
-        for path, value, lines in reversed(files):
-            if _holds(value, place):
-                return first_problem(error, path, lines)
+    first = error.errors()[0]
+    place = (*first["loc"], *first.get("ctx", {}).get("place", ()))
+    if first["type"] == "missing" and len(place) == 1:
+        return (
+            f"The values need the key {place[0]!r}; write it into a file (-f), or say it by "
+            f"--set {place[0]}=..."
+        )
     said = problem(error)
-    if error.errors()[0]["type"] == "missing":
-        return f"Of the values {said}; write it into a file (-f) or say --set."
-    return f"Of the values given by --set, {said}." if given else f"Of the values {said}."
+    by_hand = _held(given, place)
+    in_files = max((_held(value, place) for _, value, _ in files), default=0)
+    if in_files > by_hand:
+        found = [each for each in files if _held(each[1], place) == in_files]
+        path, _, lines = found[-1]  # of two files the later one counts
+        return f"{path}, line {lines(place)}: {said}."
+    return f"On the command line: {said}." if by_hand else f"The values do not fit: {said}."
 
 
-def _holds(value: Any, place: Sequence[Any]) -> bool:
-    for key in place:
+def _held(value: Any, place: Sequence[Any]) -> int:
+    """Returns how many of the keys that lead to a place are there."""
+    for known, key in enumerate(place):
         in_list = isinstance(value, list) and isinstance(key, int) and key < len(value)
         if not in_list and not (isinstance(value, Mapping) and key in value):
-            return False
+            return known
         value = value[key]
-    return True
+    return len(place)

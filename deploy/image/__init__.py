@@ -1,0 +1,1 @@
+"""The image: how it is made of a Bento, and what runs in it first."""

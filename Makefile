@@ -1,5 +1,8 @@
 # make serve   sets up, trains the example models that are missing, serves on port 3000
 # make test    sets up and runs all tests
+# make image   builds a Bento and the image of it: IMAGE=name:tag BACKEND=docker|podman|buildah
+#              FRAMEWORKS=sklearn for a slim one, BASE_IMAGE=, WHEELS=folder (deploy/image/README.md)
+# make test-image  really builds images, runs them and disturbs them (needs podman, runc, skopeo)
 # make bench   measures Switchyard against its limit and its peers (needs wrk)
 # make simulate  plays experiments without a difference: how often one is found, and the power
 # make lint    style and types
@@ -8,8 +11,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 3000
+IMAGE ?= switchyard:latest
 
-.PHONY: setup serve train test bench simulate lint build clean
+.PHONY: setup serve train test bench simulate lint build image test-image clean
 
 setup: $(VENV)/.ready
 
@@ -38,6 +42,13 @@ lint: setup
 
 build: train
 	$(BIN)/bentoml build
+
+image: train
+	$(BIN)/python -m deploy.image build --image "$(IMAGE)" --frameworks "$(FRAMEWORKS)" \
+	  --backend "$(BACKEND)" $(if $(WHEELS),--wheels "$(WHEELS)") $(if $(BASE_IMAGE),--base-image "$(BASE_IMAGE)")
+
+test-image: setup
+	$(BIN)/pytest -m slow -s tests/deploy/image
 
 bench: train
 	@command -v wrk >/dev/null || { echo "make bench needs wrk: apt-get install wrk"; exit 1; }

@@ -174,7 +174,7 @@ def _shown(release: Release) -> dict[str, Any]:
     from dataclasses import asdict
 
     held = asdict(release)
-    return {key: held[key] for key in held if key not in ("documents", "values")}
+    return {key: held[key] for key in held if key not in ("documents", "values", "probe")}
 
 
 def _print_release(release: Release, as_json: bool) -> None:

@@ -262,7 +262,7 @@ def _folders(name: str | None) -> Iterator[Path]:
             tag = (file.parent.parent.name, file.parent.name)
             if tag not in seen and _WORD.fullmatch(tag[0]):  # not what is being written
                 seen.add(tag)
-                yield file.parent
+                yield _real(file.parent)
 
 
 def _find(name: str, version: str) -> Path | None:
@@ -270,8 +270,13 @@ def _find(name: str, version: str) -> Path | None:
         for home in _homes():
             folder = home / name / version
             if (folder / MANIFEST_FILE).is_file():
-                return folder
+                return _real(folder)
     return None
+
+
+def _real(folder: Path) -> Path:
+    """Returns where a version lies; an image puts links to its own into a store that is empty."""
+    return folder.resolve() if folder.is_symlink() else folder
 
 
 def _read_manifest(folder: Path) -> Manifest:

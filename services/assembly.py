@@ -7,11 +7,11 @@ from typing import Any
 from services.controller import CONTROLLER_NAME, make_controller
 from services.dataplane.lean import LeanService
 from services.hosts import make_host
-from services.image import SwitchyardImage, requirements
+from services.image import SwitchyardImage, chosen_extras, for_gpu, requirements
 from services.router import make_router
 from services.topology import HOST_NAMES, ROUTER_NAME, frameworks, references, resolve
 from switchyard import plan as plans
-from switchyard import settings
+from switchyard.plan import Framework, Plan
 from switchyard.state import State
 
 __all__ = ["assemble"]
@@ -35,8 +35,13 @@ def assemble(service_class: type[Any] = LeanService) -> dict[str, LeanService]:
     }
     controller = make_controller(plan)
     image = SwitchyardImage(plan=plan)
-    database = ("postgresql",) if settings.database_url().startswith("postgresql") else ()
-    image.python_packages(*requirements((*needed, *database, "drift", "tracing")))
+    image.python_packages(*_packages(plan, needed))
     router = make_router(plan, specs, hosts, controller, image, service_class)
     named = {HOST_NAMES[framework]: host for framework, host in hosts.items()}
     return {ROUTER_NAME: router, CONTROLLER_NAME: controller, **named}
+
+
+def _packages(plan: Plan, needed: tuple[Framework, ...]) -> list[str]:
+    """Returns the requirements of the Bento, with GPU builds where a host is to have a GPU."""
+    found = requirements((*needed, *chosen_extras()))
+    return for_gpu(found) if any(plan.host(each).resources.gpu for each in needed) else found

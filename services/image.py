@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from bentoml.images import Image
 
 from models import lock
 from switchyard import settings
+from switchyard.errors import InvalidInput
 from switchyard.plan import Plan
 from switchyard.state import State
 
-__all__ = ["SwitchyardImage", "requirements"]
+__all__ = ["SwitchyardImage", "chosen_extras", "for_gpu", "requirements"]
 
 PLAN_FILE = "switchyard.yaml"
+EXTRAS: Final = "drift postgresql tracing"
+"""What a Bento brings for the places it may come to: reports, a shared database, spans."""
+
+GPU_BUILDS: Final = {"tensorflow-cpu": "tensorflow[and-cuda]", "onnxruntime": "onnxruntime-gpu"}
+"""What takes a package's place, at the same version, where its host is to have a GPU; torch has one
+name for both."""
 
 
 @attrs.define
@@ -41,18 +49,51 @@ class SwitchyardImage(Image):
         return super().freeze(bento_fs, *args, **kwargs)
 
 
+def chosen_extras() -> list[str]:
+    """Returns the extras that a Bento is to have beside those that its plan needs.
+
+    `SWITCHYARD_EXTRAS` names them: all but `drift` where an image is to be slim.
+
+    Raises:
+        InvalidInput: There is no extra of such a name.
+    """
+    named = (os.environ.get("SWITCHYARD_EXTRAS") or EXTRAS).replace(",", " ").split()
+    known = _project()["optional-dependencies"]
+    for name in named:
+        if name not in known:
+            raise InvalidInput(
+                f"SWITCHYARD_EXTRAS names {name!r}, which pyproject.toml has no extra of; it has "
+                f"{', '.join(known)}."
+            )
+    return named
+
+
+def for_gpu(requirements: Iterable[str]) -> list[str]:
+    """Returns requirements with the GPU build of each package that has one of its own."""
+    found = []
+    for line in requirements:
+        name, pin, version = line.partition("==")
+        found.append(f"{GPU_BUILDS.get(name, name)}{pin}{version}")
+    return found
+
+
 def requirements(extras: Iterable[str]) -> list[str]:
     """Returns the project's own requirements, pinned, for the frameworks that the plan needs.
 
     Args:
         extras: Names of extras of `pyproject.toml`.
     """
-    project = tomllib.loads((settings.ROOT / "pyproject.toml").read_text())["project"]
+    project = _project()
     wanted = list(project["dependencies"])
     for extra in extras:
         wanted += project["optional-dependencies"][extra]
     pins = _pins((settings.ROOT / "constraints.txt").read_text())
     return [_pinned(line, pins) for line in wanted]
+
+
+def _project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((settings.ROOT / "pyproject.toml").read_text())["project"]
+    return found
 
 
 def _pins(constraints: str) -> dict[str, str]:

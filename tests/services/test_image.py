@@ -6,8 +6,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from services.image import SwitchyardImage, requirements
-from switchyard.errors import NotFound
+from services.image import SwitchyardImage, chosen_extras, for_gpu, requirements
+from switchyard.errors import InvalidInput, NotFound
 from switchyard.plan import load
 from switchyard.state import State
 
@@ -64,6 +64,31 @@ def test_all_that_a_bento_of_ours_needs_is_pinned(framework: str) -> None:
     assert [line for line in lines if "==" not in line] == []
     assert any(line.startswith("bentoml==") for line in lines)
     assert requirements([framework])[: len(requirements([]))] == requirements([])
+
+
+def test_a_bento_brings_what_the_places_it_may_come_to_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SWITCHYARD_EXTRAS", "")
+    assert chosen_extras() == ["drift", "postgresql", "tracing"]
+
+
+def test_the_environment_chooses_the_extras(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWITCHYARD_EXTRAS", "sklearn, torch")
+    assert chosen_extras() == ["sklearn", "torch"]
+    monkeypatch.setenv("SWITCHYARD_EXTRAS", "sklearm")
+    with pytest.raises(InvalidInput, match=r"'sklearm', .* it has sklearn, torch"):
+        chosen_extras()
+
+
+def test_where_a_host_has_a_gpu_packages_are_built_for_it() -> None:
+    found = for_gpu(["numpy==2", "tensorflow-cpu==2.21.0", "onnxruntime==1.2", "torch==2.13.0"])
+    assert found == [
+        *("numpy==2", "tensorflow[and-cuda]==2.21.0"),
+        *("onnxruntime-gpu==1.2", "torch==2.13.0"),
+    ]
+    lines = requirements(["tensorflow", "onnx"])
+    assert len([line for line in for_gpu(lines) if line not in lines]) == 2
 
 
 @pytest.fixture

@@ -218,6 +218,7 @@ class Deployer:
             if earlier.status == "applying":
                 self._state.end_release(earlier, "failed", INTERRUPTED)
         present = self._present()
+        is_ours = bool(known) or self._is_empty(platform, wanted.documents)
         release = self._state.begin_release(
             self._target.name,
             self._place,
@@ -232,7 +233,8 @@ class Deployer:
         try:
             self._carry_out(platform, wanted)
         except SwitchyardError as error:
-            after, facts = self._take_back(platform, present, wanted.documents)
+            ours = wanted.documents if is_ours else []
+            after, facts = self._take_back(platform, present, ours)
             said = f"{error.message.rstrip('.')}. {after}"
             self._state.end_release(release, "failed", said, facts)
             raise DeployFailed(f"Release {release.number} failed: {said}") from error
@@ -247,11 +249,31 @@ class Deployer:
             platform.apply(filled(wanted.documents, self._environ), wanted.bento, self._say)
         smoke_test(platform, wanted.probe, self._say)
 
+    def _is_empty(self, platform: Platform, documents: list[Document]) -> bool:
+        """Whether nothing is there yet: what was deployed from elsewhere is not ours to delete."""
+        try:
+            with _network():
+                return platform.look(documents).state == "absent"
+        except SwitchyardError:
+            return False  # nobody knows; why it cannot be told, applying will say
+
     def _take_back(
         self, platform: Platform, present: Release | None, documents: list[Document]
     ) -> tuple[str, dict[str, Any]]:
-        """Makes the place as it was before; returns a sentence on how that went, and the facts."""
+        """Makes the place as it was before; returns a sentence on how that went, and the facts.
+
+        Args:
+            platform: Where it is.
+            present: The release that ought to be there, if there is one.
+            documents: What may be taken away where there is none.
+        """
         try:
+            if present is None and not documents:
+                after = (
+                    "Nothing was taken away: what is there may have been deployed from elsewhere. "
+                    "Look at it, and deploy a Bento that works, or `delete` it."
+                )
+                return after, platform.facts
             if present is None:
                 self._say("taking away what was made")
                 with _network():

@@ -84,7 +84,7 @@ def test_a_release_is_good_once_it_has_answered(
     assert (release.who, release.why) == ("ada", "")
     assert release.facts == {"address": ADDRESS, "bento": "router:abc123"}
     assert cloud.there["server"]["token"] == SECRET
-    assert cloud.calls == ["connect", "apply", "put server", "wait", "call flights"]
+    assert cloud.calls == ["connect", "look", "apply", "put server", "wait", "call flights"]
     assert said == ["sending", "asking 'flights' for a row of its reference data"]
     assert state.releases("memory", "switchyard") == [release]
 
@@ -549,3 +549,15 @@ def test_after_a_delete_the_next_release_begins_anew(deployer: Make, cloud: Clou
     with pytest.raises(DeployFailed, match=r"Release 2 failed: .* what it made was taken away"):
         deployer("switchyard:2").apply(TWO)
     assert deployer().apply(ONE).number == 3
+
+
+def test_what_was_deployed_from_elsewhere_is_not_taken_away(
+    deployer: Make, state: State, cloud: Cloud
+) -> None:
+    cloud.there["server"] = {"image": "theirs:1", "port": 443}
+    cloud.answers["switchyard:1"] = Reply(500, b"no model")
+    with pytest.raises(DeployFailed, match="Nothing was taken away"):
+        deployer().apply(ONE)
+    assert statuses(state) == ["failed"]
+    assert "delete" not in cloud.calls
+    assert cloud.there

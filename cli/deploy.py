@@ -141,6 +141,8 @@ def _known_values(
     """Returns the values given, or those of the only place that was deployed to from here."""
     if image or changes or files:
         return _values(name, image, changes, files)
+    from pydantic import ValidationError
+
     from deploy.targets import target
     from switchyard.errors import InvalidInput, NotFound
     from switchyard.state import State
@@ -155,7 +157,13 @@ def _known_values(
         raise InvalidInput(
             f"There are several places of {name}: {', '.join(last)}. Name the values of one by -f."
         )
-    return target(name).values.model_validate(next(iter(last.values())))
+    try:
+        return target(name).values.model_validate(next(iter(last.values())))
+    except ValidationError as error:
+        raise InvalidInput(
+            f"The values of the last release to {name} are those of another version of Switchyard; "
+            "name values by -f."
+        ) from error
 
 
 @contextmanager

@@ -213,12 +213,13 @@ class Deployer:
     def _release(self, wanted: _Wanted, why: str) -> Release:
         filled(wanted.documents, self._environ)  # a missing secret must be known before all else
         known = self._known()
-        platform = self._target.connect(self._values, known[0].facts if known else {})
+        platform = self._connect(wanted.values, known[0].facts if known else {})
         for earlier in known:
             if earlier.status == "applying":
                 self._state.end_release(earlier, "failed", INTERRUPTED)
         present = self._present()
-        is_ours = bool(known) or self._is_empty(platform, wanted.documents)
+        # That a release was tried here before does not make ours what it found.
+        is_ours = present is not None or self._is_empty(platform, wanted.documents)
         release = self._state.begin_release(
             self._target.name,
             self._place,

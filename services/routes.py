@@ -74,7 +74,7 @@ class Routes:
     def find(self, scope: Scope) -> Handler | None:
         """Returns the handler of a request, None if there is nothing of ours at its path."""
         methods = self._methods.get(scope["path"])
-        if methods is None or (scope["path"] == "/" and _wants_page(scope)):
+        if methods is None or _wants_page(scope):
             return None
         method = scope["method"]
         return methods.get("GET" if method == "HEAD" else method) or self._wrong_method
@@ -103,4 +103,8 @@ class Routes:
 
 def _wants_page(scope: Scope) -> bool:
     """Tells a person at `/`, who is shown the documentation, from a platform's probe."""
-    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+    return (
+        scope["path"] == "/"
+        and scope["method"] in ("GET", "HEAD")
+        and any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+    )

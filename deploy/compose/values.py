@@ -145,6 +145,8 @@ class ComposeValues(ImageValues):
             raise wrong("names a database, but 'parts' has one too; take one of them", "database")
         used = [self.port]
         for name, port in self.ports.model_dump().items():
+            if ("mlflow" if name == "mlflow" else "monitoring") not in self.parts:
+                continue
             if port in used:
                 raise wrong(f"is {port}, which is taken already", "ports", name)
             used.append(port)

@@ -46,6 +46,9 @@ _AWAY: Final = (
     "etcdserver: ",
     "apiserver is shutting down",
 )
+_LOG: Final = re.compile(r"[EWI]\d{4} \d\d:")
+"""How a line of kubectl's own log begins: with a letter, month, day and time."""
+
 _PREFIX: Final = re.compile(r"^(Error from server( \(\w+\))?: |error: |Error: )+")
 
 
@@ -194,7 +197,7 @@ def _said(stderr: str) -> str:
     lines = dict.fromkeys(
         _PREFIX.sub("", line.strip())
         for line in stderr.splitlines()
-        if line.strip() and not line.startswith(("Warning: ", "E1", "W1", "I1"))
+        if line.strip() and not line.startswith("Warning: ") and not _LOG.match(line)
     )
     shown = list(lines)[:SHOWN]
     more = len(lines) - len(shown)

@@ -66,7 +66,7 @@ class Draft:
         """Refuses values that name what the Bento has not.
 
         Raises:
-            ValuesError: A host is named that the Bento does not need.
+            ValuesError: A host is named that the Bento does not need, or a key is missing.
         """
         needed = [host.framework for host in self.bento.hosts]
         for framework in self.values.hosts:
@@ -75,6 +75,11 @@ class Draft:
                     f"The values say how the host 'hosts.{framework}' runs, but {self.bento.tag} "
                     f"needs no such host; it needs {', '.join(map(str, needed))}."
                 )
+        if self.bento.plan.auth == "required" and self.values.api_key is None:
+            raise ValuesError(
+                f"The plan of {self.bento.tag} says 'auth: required', so the smoke test needs a "
+                "key; let 'api_key' name the environment variable that holds one."
+            )
         keda, router = self.values.keda, self.values.router
         if keda is not None and router.maximum is None:
             raise ValuesError("The values have 'keda', which needs 'router.maximum'.")

@@ -146,6 +146,7 @@ def pod_spec(draft: Draft, made: Object) -> Object:
     ]
     spec: Object = {
         "automountServiceAccountToken": False,
+        "enableServiceLinks": False,  # a Service called `bentoml` would set BENTOML_PORT
         "serviceAccountName": values.name,
         "securityContext": {
             "fsGroup": USER,

@@ -35,7 +35,11 @@ _QUANTITY: Final = re.compile(r"[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti)")
 _CRON: Final = re.compile(r"(\S+ ){4}\S+")
 _OBJECT: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 OWN_VARIABLES: Final = (
+    "SWITCHYARD_ADMIN_TOKEN",
+    "SWITCHYARD_DATABASE_URL",
+    "SWITCHYARD_HOP_TOKEN",
     "SWITCHYARD_HOME",
+    "SWITCHYARD_LOG_SALT",
     "SWITCHYARD_LOG_STORE",
     "SWITCHYARD_MODE",
     "SWITCHYARD_PLAN",
@@ -326,7 +330,9 @@ class KubernetesValues(ImageValues):
             )
         if self.jobs.backup is not None and self.mode == "static":
             raise wrong("dumps the database, which 'mode: static' has none of", "jobs", "backup")
-        for name in self.environment:
-            if name in OWN_VARIABLES:
+        for name, value in self.environment.items():
+            if name in OWN_VARIABLES or name in self.secrets.more:
                 raise wrong("is set by the deployment itself", "environment", name)
+            if "${" in value:
+                raise wrong("may hold no secret; write it into 'secrets.more'", "environment", name)
         return self

@@ -5,7 +5,7 @@
 #
 # Exit codes as those of `switchyard`: 0 it was promoted, 1 something failed or took longer than
 # SECONDS (a day), 2 wrong usage, 3 it was taken back. A canary that takes longer goes on, and its
-# controller ends it; start the job again to follow it.
+# controller ends it; start the job again to follow it. One of another version is not followed: 1.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -21,7 +21,14 @@ canary() { # what stands in a key of the last canary
 
 underway=$(canary status 2>/dev/null || true)
 case $underway in
-  loading | running | promoting) echo "a canary of $endpoint goes on already; following it" ;;
+  loading | running | promoting)
+    other=$(canary model)
+    if [ "$other" != "$model" ]; then
+      echo "a canary of $endpoint goes on already: $other, not $model" >&2
+      exit 1
+    fi
+    echo "a canary of $endpoint goes on already; following it"
+    ;;
   *) switchyard canary start "$endpoint" --model "$model" --reason "${REASON:-pipeline}" ;;
 esac
 

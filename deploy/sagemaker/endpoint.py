@@ -64,13 +64,22 @@ class Endpoint:
         self._aws.call("sagemaker", "create_endpoint", **body)
         self._in_service(body["EndpointConfigName"], say)
 
-    def update(self, present: Mapping[str, Any], body: Mapping[str, Any], say: Say) -> None:
+    def update(
+        self,
+        present: Mapping[str, Any],
+        body: Mapping[str, Any],
+        say: Say,
+        *,
+        returning: bool = False,
+    ) -> None:
         """Updates it, and waits until it is in service.
 
         Args:
             present: What SageMaker says of it.
             body: Of the request.
             say: Takes progress.
+            returning: To what has served before: alarms do not take that back, which what is there
+                now may have set off.
 
         Raises:
             DeployFailed: It did not become ready, or SageMaker took it back; the sentence has
@@ -84,6 +93,12 @@ class Endpoint:
                 say("its variants have other names, so all traffic moves at once, without alarms")
             sent.pop("RetainAllVariantProperties", None)
             sent.pop("ExcludeRetainedVariantProperties", None)
+        if returning and "AutoRollbackConfiguration" in sent.get("DeploymentConfig", {}):
+            say("it has served before, so no alarm takes it back")
+            held = sent["DeploymentConfig"]
+            sent["DeploymentConfig"] = {
+                key: held[key] for key in held if key != "AutoRollbackConfiguration"
+            }
         say(f"updating {self._name}")
         self._aws.call("sagemaker", "update_endpoint", **sent)
         self._in_service(config, say)

@@ -165,7 +165,8 @@ class SageMakerPlatform:
             for place, dimension in self.facts.get("scaling", ()):
                 if place not in stay:  # a variant that scales cannot be taken away
                     self._stop_scaling(place, dimension)
-            self._endpoint.update(present, update, say)
+            returning = _name(config) in self.facts.get("configs", ())
+            self._endpoint.update(present, update, say, returning=returning)
         else:
             self._endpoint.restore(present, config, not scaled, say)
 

@@ -157,6 +157,9 @@ def _beside(values: SageMakerValues) -> list[dict[str, Any]]:
                 _objects(values, folder, values.asynchronous.failures),
             )
         )
+        # Without it S3 says of an answer that is not there yet that it is forbidden.
+        buckets = _buckets(values, folder, values.asynchronous.failures)
+        found.append(_allow("SmokeTestList", ["s3:ListBucket"], buckets))
     if values.transform is not None:
         actions = ["AddTags", "CreateTransformJob", "DescribeTransformJob", "StopTransformJob"]
         jobs = values.arn("sagemaker", f"transform-job/{values.name}-*")
@@ -198,6 +201,9 @@ def _role(values: SageMakerValues, image: str) -> list[dict[str, Any]]:
         ),
     ]
     found += _storage(values)
+    if values.alarms is not None:  # SageMaker looks at them with this role during an update
+        alarms = values.arn("cloudwatch", f"alarm:{values.name}-*")
+        found.append(_allow("Alarms", ["cloudwatch:DescribeAlarms"], [alarms]))
     if values.network is not None:
         actions = [
             *("CreateNetworkInterface", "CreateNetworkInterfacePermission"),

@@ -42,6 +42,8 @@ def bring(aws: Aws, documents: Sequence[Document], image: str, say: Say) -> None
         if not _is_there(aws, image):
             say(f"sending {asked['from']} to {image}")
             _push(aws, asked)
+        else:
+            say(f"{image} is there already, so it is not sent again")
     # Another account need not let everybody list what it lets SageMaker pull.
     if image.startswith(aws.account) and not _is_there(aws, image):
         raise DeployFailed(

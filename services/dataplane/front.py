@@ -172,6 +172,7 @@ class Front:
             body = await read_body(receive, headers, self._max_body)
             if media_type(headers) != JSON:
                 raise UnsupportedMediaType(f"/feedback speaks {JSON} only.")
+            await self._gate.learn(headers)  # again: the body may have taken its time
             accepted = self.accept_feedback(body, headers)
             reply = orjson.dumps({"accepted": accepted})
             named = [lean.JSON, (b"x-request-id", request_id.encode())]

@@ -6,6 +6,7 @@ or among the parameters.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -89,8 +90,9 @@ def split(value: Any) -> Any:
     if columns == list(range(len(columns))):
         return rows
     names = list(map(str, columns))
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    times = Counter(names)
+    if len(times) < len(names):
+        twice = next(name for name in names if times[name] > 1)
         raise Misfit(f"names the column {quote(twice)} more than once")
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 

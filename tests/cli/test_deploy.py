@@ -18,6 +18,7 @@ from cli import main
 from cli.main import app
 from deploy import bento, smoke, targets
 from deploy.errors import DeployFailed, ValuesError
+from deploy.values import Values
 from switchyard.errors import InvalidInput, NotFound, SwitchyardError
 from switchyard.state import State
 
@@ -181,6 +182,16 @@ def test_where_nothing_was_applied_there_is_nothing(run: Run, command: str) -> N
         result = run(command, *words)
         assert isinstance(result.exception, NotFound)
         assert result.exception.message.startswith("Nothing was deployed to compose")
+
+
+def test_values_of_another_version_are_one_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("apply", *IMAGE, "--set", "size=2")
+    monkeypatch.setattr(targets.target("compose"), "values", Values)  # which knows no size
+    result = run("status")
+    assert isinstance(result.exception, InvalidInput)
+    assert "another version of Switchyard; name values by -f" in result.exception.message
 
 
 def test_of_several_places_one_must_be_named(run: Run) -> None:

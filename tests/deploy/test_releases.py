@@ -454,6 +454,13 @@ def test_an_earlier_release_is_asked_where_it_was(deployer: Make, cloud: Cloud) 
     assert deployer("switchyard:2", port=2).status().seen.differences == ()
 
 
+def test_a_rollback_asks_the_earlier_release_where_it_was(deployer: Make, cloud: Cloud) -> None:
+    deployer(port=1).apply(ONE)
+    deployer("switchyard:2", port=2).apply(TWO)
+    assert deployer("switchyard:2", port=2).rollback().status == "good"
+    assert cloud.there["server"]["port"] == 1
+
+
 def test_values_that_an_older_version_recorded_are_no_hindrance(
     deployer: Make, cloud: Cloud, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -558,6 +565,8 @@ def test_what_was_deployed_from_elsewhere_is_not_taken_away(
     cloud.answers["switchyard:1"] = Reply(500, b"no model")
     with pytest.raises(DeployFailed, match="Nothing was taken away"):
         deployer().apply(ONE)
-    assert statuses(state) == ["failed"]
+    with pytest.raises(DeployFailed, match="Nothing was taken away"):
+        deployer().apply(ONE)  # that it was tried before makes it no more ours
+    assert statuses(state) == ["failed", "failed"]
     assert "delete" not in cloud.calls
     assert cloud.there

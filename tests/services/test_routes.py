@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import orjson
@@ -67,9 +69,9 @@ class Reply:
 class Router:
     """The routes of a router with two endpoints of the fields `a` and `b`."""
 
-    def __init__(self, state: State, folder: Path) -> None:
+    def __init__(self, state: State, folder: Path, auth: Any, forced: str) -> None:
         variants = {"s": {"model": "one:production"}}
-        settings = {"stable": "s", "variants": variants, "forced_variant": "anyone"}
+        settings = {"stable": "s", "variants": variants, "forced_variant": forced}
         plan = {"endpoints": {"e": {**settings, "default": True}, "f": settings}}
         specs = topology.resolve(Plan.model_validate(plan), state)
         metrics = Metrics(CollectorRegistry())
@@ -85,7 +87,7 @@ class Router:
             endpoints[name] = Endpoint(spec, made, revision, metrics)
             endpoints[name]._tries = Sums()  # type: ignore[assignment]
         observer = Observer(Quiet(), None)  # type: ignore[arg-type]
-        gate = Gate("open", "admin", state)
+        gate = Gate(auth, "admin", state)
         front = Front(endpoints, "e", gate, None, observer)  # type: ignore[arg-type]
         self.health = Health(endpoints, {"sklearn": self.link}, Board(folder / "board", 1), 1)
         self.routes = Routes(front, self.health, "e")
@@ -132,10 +134,12 @@ def make(
 ) -> Callable[..., Router]:
     register("one")
 
-    def made(predict: str = VERTEX, probe: str = PROBE) -> Router:
+    def made(
+        predict: str = VERTEX, probe: str = PROBE, auth: str = "open", forced: str = "anyone"
+    ) -> Router:
         monkeypatch.setenv("AIP_PREDICT_ROUTE", predict)
         monkeypatch.setenv("AIP_HEALTH_ROUTE", probe)
-        return Router(state, tmp_path)
+        return Router(state, tmp_path, auth, forced)
 
     return made
 
@@ -307,6 +311,7 @@ def test_the_root_is_a_probe_for_machines_and_a_page_for_people(router: Router) 
     assert router.ask("GET", "/").status == 200
     scope = {"method": "GET", "path": "/", "headers": [(b"accept", b"text/html,*/*;q=0.8")]}
     assert router.routes.find(scope) is None
+    assert router.ask("POST", "/", accept="text/html").status == 405
 
 
 def test_swagger_describes_the_default_endpoint(router: Router) -> None:
@@ -332,6 +337,58 @@ def test_the_wrong_method_is_named(router: Router, path: str) -> None:
     reply = router.ask("GET", path)
     assert (reply.status, reply.json()["code"]) == (405, "method_not_allowed")
     assert f"{path} takes POST, not GET" in reply.json()["error"]
+
+
+@pytest.mark.parametrize("path", PREDICTING)
+def test_no_platforms_route_lets_strangers_in(
+    make: Callable[..., Router], state: State, path: str
+) -> None:
+    router = make(auth="required", forced="admin")
+    key = "Bearer " + state.create_key("k", ["predict"])
+    rows = {"data" if path == "/score" else "inputs": ROWS}
+    attributes = {"x_amzn_sagemaker_custom_attributes": "authorization=Bearer admin,key=k"}
+    for document in (rows, {**rows, "authorization": "Bearer admin"}):
+        assert router.post(path, document, **attributes).status == 401
+        assert router.post(path, document, **attributes, authorization="Bearer x").status == 401
+    assert router.post(path, rows, authorization=key).status == 200
+    forced: list[tuple[dict[str, Any], dict[str, str]]] = [
+        ({**rows, "variant": "s"}, {}),
+        (rows, {"x_switchyard_variant": "s"}),
+    ]
+    if path == "/invocations":
+        forced.append(({**rows, "params": {"variant": "s"}}, {}))
+        forced.append((rows, {"x_amzn_sagemaker_custom_attributes": "variant=s"}))
+    for document, headers in forced:
+        assert router.post(path, document, **headers, authorization=key).status == 403
+        assert router.post(path, document, **headers, authorization="Bearer admin").status == 200
+
+
+def test_feedback_that_comes_slowly_asks_the_database_beside_the_loop(
+    make: Callable[..., Router], state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front = make(auth="required").routes._front
+    front._feedback_log = Mock()
+    now, asked = [0.0], []
+    known = state.key_scopes
+    monkeypatch.setattr(front._gate, "_clock", lambda: now[0])
+    monkeypatch.setattr(
+        state, "key_scopes", lambda key: (asked.append(threading.current_thread()), known(key))[1]
+    )
+    token = b"Bearer " + state.create_key("k", ["feedback"]).encode()
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        now[0] += 5  # a key is believed for a second
+        return {"type": "http.request", "body": b'{"request_id": "r", "actual": 1.0}'}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", token), (b"content-type", JSON.encode())]
+    asyncio.run(front.feedback({"headers": headers}, receive, send))
+    assert Reply(sent).status == 202, sent
+    assert len(asked) == 2
+    assert threading.main_thread() not in asked
 
 
 KINDS = [JSON, "text/csv", "text/csv; header=present", "application/jsonlines", NPY, "a/b", "",

@@ -61,7 +61,7 @@ def values() -> Callable[..., AzureMLValues]:
     """Makes the example's values, changed; waiting is short."""
 
     def make(*changes: str, image: str | None = None) -> AzureMLValues:
-        short = ("traffic.hold=0.01", "smoke.within=0.05", "ready_within=10")
+        short = ("traffic.hold=0.01", "smoke.within=0.5", "ready_within=30")
         return read_values(
             AzureMLValues, [example_values("azureml")], [*short, *changes], image and IMAGE + image
         )

@@ -113,6 +113,13 @@ def test_an_open_plan_is_not_put_where_others_reach_it(bind: str) -> None:
         TARGET.render(made(), values(f"bind='{bind}'"))
 
 
+def test_what_does_not_run_takes_no_port() -> None:
+    assert rendered("parts=[]", "port=9090")
+    assert rendered("parts=[monitoring]", "port=5000")
+    with pytest.raises(ValuesError, match="is 5000, which is taken already"):
+        values("parts=[mlflow]", "port=5000")
+
+
 def test_a_plan_that_needs_keys_needs_one_for_the_smoke_test() -> None:
     with pytest.raises(ValuesError, match="the smoke test needs a key"):
         TARGET.render(CLOSED, values("admin_token=null"))

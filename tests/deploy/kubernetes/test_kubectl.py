@@ -54,6 +54,13 @@ def test_many_errors_are_cut_short() -> None:
     assert problem(said).message == "The cluster refused: 0; 1; 2; and 2 more."
 
 
+@pytest.mark.parametrize("day", ["0131", "0930", "1122"])
+def test_lines_of_a_log_are_no_errors(day: str) -> None:
+    line = f"E{day} 21:00:00.000000   12345 memcache.go:265] couldn't get resource list"
+    said = f"{line}\nError from server (Invalid): spec.x: wrong\n"
+    assert problem(said).message == "The cluster refused: spec.x: wrong."
+
+
 def script(folder: Path, body: str) -> None:
     path = folder / "kubectl"
     path.write_text(f"#!/bin/sh\n{body}\n")

@@ -56,6 +56,7 @@ def test_gateway_keda_and_stores_render_as_before() -> None:
         "secrets={existing: vaulted}",
         "pull_secrets=[registry]",
         "admin=true",
+        "api_key=KEY",
     )
     bento = made(plan=plan().model_copy(update={"auth": "required"}))
     golden(GOLDEN / "options.yaml", text(TARGET.render(bento, values(*changes))))
@@ -99,7 +100,9 @@ def test_the_plan_names_the_service_of_every_host_and_can_be_read() -> None:
 
 def test_pods_are_made_anew_when_their_plan_changes() -> None:
     def digest(**changes: Any) -> str:
-        template = found({}, **changes)["Deployment switchyard-router"]["spec"]["template"]
+        template = found({"api_key": "KEY"}, **changes)["Deployment switchyard-router"]["spec"][
+            "template"
+        ]
         said: str = template["metadata"]["annotations"]["switchyard/plan"]
         return said
 
@@ -131,7 +134,9 @@ def test_feedback_and_admin_are_closed_to_the_outside_unless_they_ask_for_a_key(
 
     assert not {"/feedback", "/admin", "/metrics", "/"} & paths({})
     closed = plan().model_copy(update={"auth": "required"})
-    assert "/feedback" in paths({}, plan=closed)
+    assert "/feedback" in paths({"api_key": "KEY"}, plan=closed)
+    with pytest.raises(ValuesError, match="let 'api_key' name the environment variable"):
+        paths({}, plan=closed)
     assert "/admin" in paths({"admin": True})
 
 

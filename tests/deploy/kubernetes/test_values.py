@@ -31,6 +31,8 @@ def read(*changes: str) -> KubernetesValues:
         ("secrets.admin_token=hunter2", "must be the name of an environment variable"),
         ("secrets.more={lower: NAME}", "secrets.more.lower is no name"),
         ("environment={SWITCHYARD_MODE: live}", "is set by the deployment itself"),
+        ("environment={SWITCHYARD_ADMIN_TOKEN: x}", "is set by the deployment itself"),
+        ("environment={KEY: '${KEY}'}", "environment.KEY may hold no secret; write it into"),
         ("name=Upper", "take lower-case letters"),
         ("scaling.cpu=0", "scaling.cpu"),
         ("hosts={torch: {gpu: 0}}", "hosts.torch.gpu"),

@@ -139,7 +139,7 @@ if sys.argv[2] == "start":
     sys.exit({start})
 if states[0] is None:
     sys.exit("The endpoint 'flights' has had no canary yet.")
-print(json.dumps({{"status": states[0], "verdict": "as it is"}}))
+print(json.dumps({{"status": states[0], "verdict": "as it is", "model": "flights-sklearn:new"}}))
 if len(states) > 1 and states[0] not in ("promoted", "failed", "aborted"):
     (folder / "states").write_text(json.dumps(states[1:]))
 """
@@ -200,6 +200,15 @@ def test_a_canary_that_goes_on_is_followed_and_not_started_again(
 ) -> None:
     done = follow("running", "running", "promoted")
     assert done.returncode == 0
+    assert not [call for call in calls(tmp_path) if call.startswith("canary start")]
+
+
+def test_a_canary_of_another_version_is_not_taken_for_this_one(
+    follow: Follow, tmp_path: Path
+) -> None:
+    done = follow("running", "promoted", words=("flights", "flights-sklearn:newer", "20"))
+    assert done.returncode == 1
+    assert "goes on already: flights-sklearn:new, not flights-sklearn:newer" in done.stderr
     assert not [call for call in calls(tmp_path) if call.startswith("canary start")]
 
 

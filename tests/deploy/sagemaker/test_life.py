@@ -100,6 +100,7 @@ def test_another_release_updates_the_endpoint_and_a_rollback_takes_it_back(
     cloud.sent.clear()
     release = deployer(**WATCHED, **SECOND).rollback()
     assert (release.status, release.bento) == ("good", "router:abc123")
+    assert "AutoRollbackConfiguration" not in cloud.last("UpdateEndpoint")["DeploymentConfig"]
     assert present()["EndpointConfigName"] == before
     assert "CreateModel" not in cloud.operations()
     assert deployer(**WATCHED).status().seen.differences == ()

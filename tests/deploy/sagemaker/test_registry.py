@@ -123,7 +123,7 @@ def test_an_image_that_is_there_is_not_sent_again(tool: Path) -> None:
     ecr.there = True
     said: list[str] = []
     bring(ecr, documents("docker"), IMAGE, said.append)
-    assert said == []
+    assert said == [f"{IMAGE} is there already, so it is not sent again"]
 
 
 def test_what_the_tool_says_is_told(tool: Path) -> None:

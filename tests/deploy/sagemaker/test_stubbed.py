@@ -94,6 +94,24 @@ def test_an_update_with_its_deployment_configuration(sagemaker: tuple[Aws, Stubb
     assert policy["CanarySize"] == {"Type": "CAPACITY_PERCENT", "Value": 25}
 
 
+def test_no_alarm_takes_back_what_returns(sagemaker: tuple[Aws, Stubber]) -> None:
+    """What is there now may have set it off, and would stay then."""
+    aws, stub = sagemaker
+    body, config = update()
+    wanted = body["EndpointConfigName"]
+    held = body["DeploymentConfig"]
+    assert set(held) == {"AutoRollbackConfiguration", "BlueGreenUpdatePolicy"}
+    policy = {"BlueGreenUpdatePolicy": held["BlueGreenUpdatePolicy"]}
+    sent = {**body, "DeploymentConfig": policy}
+    stub.add_response("describe_endpoint_config", config)
+    stub.add_response("update_endpoint", {"EndpointArn": "arn:aws:sagemaker:x-------"}, sent)
+    stub.add_response("describe_endpoint", seen("InService", wanted))
+    said: list[str] = []
+    there = seen("InService", "bad")
+    Endpoint(aws, "switchyard", 5).update(there, body, said.append, returning=True)
+    assert said == ["it has served before, so no alarm takes it back", "updating switchyard"]
+
+
 def test_an_update_that_sagemaker_takes_back(sagemaker: tuple[Aws, Stubber]) -> None:
     aws, stub = sagemaker
     body, config = update()

@@ -99,15 +99,15 @@ def test_never_ready_and_cannot_be_stopped(deployer: Make, vertex: Vertex) -> No
     deployer().apply(ONE)
     vertex.hanging.add("DeployModel")
     vertex.stubborn = True
-    message = failure(deployer(ready_within=0.5), TWO)
+    message = failure(deployer(ready_within=2), TWO)
     assert "Release 1 (router:abc123) is back, and answers." in message
     assert vertex.split() == {"1": 100}
     assert deployer().status().seen.state == "progressing"
-    message = failure(deployer(ready_within=0.5), TWO)
+    message = failure(deployer(ready_within=2), TWO)
     assert "has not ended an earlier operation on projects/" in message
     assert vertex.calls.count("DeployModel") == 2
     vertex.hanging.clear()  # it ends after all, and what it has made is used
-    deployer(ready_within=0.5).apply(TWO)
+    deployer(ready_within=30).apply(TWO)
     assert vertex.calls.count("DeployModel") == 2
     assert vertex.split() == {"1": 0, "2": 100}
 

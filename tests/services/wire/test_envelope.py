@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -164,6 +165,14 @@ def test_any_document_is_a_request_or_refused(document: dict[str, Any]) -> None:
             encoder.encode(read(document).inputs)
         except (InvalidInput, TooLarge) as error:
             orjson.dumps(error.body())
+
+
+def test_many_columns_hold_nobody_up() -> None:
+    names = [*map(str, range(100_000)), "twice", "twice"]
+    started = time.process_time()
+    with pytest.raises(InvalidInput, match="names the column 'twice' more than once"):
+        mlflow.read({"dataframe_split": {"columns": names, "data": [[0] * len(names)]}})
+    assert time.process_time() - started < 1
 
 
 def test_our_own_body_is_read_as_predict_reads_it() -> None:

@@ -45,6 +45,14 @@ def test_too_many_lines_are_not_read_to_the_end() -> None:
     assert time.process_time() - started < 0.5
 
 
+def test_blank_lines_hold_nobody_up() -> None:
+    started = time.process_time()
+    with pytest.raises(InvalidInput, match="is empty"):
+        jsonlines.inputs_of(b"\n" * 4_000_000 + b" " * 4_000_000, 8)
+    assert jsonlines.inputs_of(b"\n \t" * 1_000_000 + b"[1] \r\n\x0b[2]\t", 8) == [[1], [2]]
+    assert time.process_time() - started < 0.8
+
+
 @given(st.lists(st.sampled_from([b"[1,2,3,4]", b'{"p0":1}', b"1", b"null", b"[", b"\xff", b""])))
 def test_any_lines_are_rows_or_refused(lines: list[bytes]) -> None:
     schema = Schema.model_validate([{"name": f"p{index}", "type": "float"} for index in range(4)])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from deploy.target import Target
+if TYPE_CHECKING:  # the commands' help names the targets, and must come at once
+    from deploy.target import Target
 
 __all__ = ["NAMES", "example_values", "target"]
 

@@ -22,8 +22,14 @@ import switchyard.plan
 import switchyard.plan_rollout
 from cli.main import app
 
+LONG = ("models.md",)
+"""Pages whose blocks train and bring models for more than a minute."""
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=pytest.mark.slow if p.name in LONG else (), id=p.name) for p in PAGES],
+)
 def test_every_block_works(page: Path, reader: Reader) -> None:
     for block in blocks(page):
         reader.follow(block)

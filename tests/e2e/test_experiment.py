@@ -39,6 +39,7 @@ def switchyard(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_feedback_over_http_becomes_an_experiment(make_server: Callable[..., Server]) -> None:
     server = make_server(plan=PLAN).start()
     with httpx.Client(base_url=server.url) as client:

@@ -26,6 +26,9 @@ FOREIGN = ("sklearn", "libtorch", "tensorflow", "libxgboost", "lib_lightgbm")
 Array = np.ndarray[Any, Any]
 
 
+pytestmark = pytest.mark.slow  # a server of its own, and models of four libraries to bring to it
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of eight models, each added from its file and a Parquet sample."""

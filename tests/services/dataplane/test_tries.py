@@ -401,7 +401,8 @@ def test_a_variant_that_fails_is_left_alone_then_tried(how: str, at_desk: Run) -
         assert await desk.codes(2) == ["t", "t"]
         assert desk.circuit == "closed"
 
-    at_desk(scenario, limits={"timeout_ms": 50})
+    # Only a host that hangs lets a deadline pass; on a busy machine a short one passes anyway.
+    at_desk(scenario, limits={"timeout_ms": 50 if how == "hangs" else 5000})
 
 
 def test_an_open_circuit_falls_back_without_a_call(at_desk: Run) -> None:

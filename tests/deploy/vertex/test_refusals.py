@@ -96,7 +96,7 @@ def test_never_ready(deployer: Make, vertex: Vertex) -> None:
 
 
 def test_never_ready_and_cannot_be_stopped(deployer: Make, vertex: Vertex) -> None:
-    deployer().apply(ONE)
+    deployer(ready_within=2).apply(ONE)  # going back waits as long as that release may
     vertex.hanging.add("DeployModel")
     vertex.stubborn = True
     message = failure(deployer(ready_within=2), TWO)
@@ -107,7 +107,7 @@ def test_never_ready_and_cannot_be_stopped(deployer: Make, vertex: Vertex) -> No
     assert "has not ended an earlier operation on projects/" in message
     assert vertex.calls.count("DeployModel") == 2
     vertex.hanging.clear()  # it ends after all, and what it has made is used
-    deployer(ready_within=30).apply(TWO)
+    deployer(ready_within=2).apply(TWO)
     assert vertex.calls.count("DeployModel") == 2
     assert vertex.split() == {"1": 0, "2": 100}
 

@@ -45,12 +45,6 @@ def cloud() -> Cloud:
 
 
 @pytest.fixture
-def said() -> list[str]:
-    """What was told as progress."""
-    return []
-
-
-@pytest.fixture
 def deployer(state: State, cloud: Cloud, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Make:
     """Makes deployers to one place, each as a process of its own would."""
     monkeypatch.setattr(smoke, "RETRY_SECONDS", 0.0)

@@ -145,12 +145,6 @@ def router() -> Iterator[Router]:
 
 
 @pytest.fixture
-def said() -> list[str]:
-    """What was told as progress."""
-    return []
-
-
-@pytest.fixture
 def releases(tmp_path: Path) -> Iterator[State]:
     opened = State.open(f"sqlite:///{tmp_path / 'state.db'}")
     yield opened

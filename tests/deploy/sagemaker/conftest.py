@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -63,19 +62,6 @@ def cloud(moto: MotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     opened.sent.clear()
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[State]:
-    opened = State.open(f"sqlite:///{tmp_path / 'state.db'}")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def said() -> list[str]:
-    """What was told as progress."""
-    return []
 
 
 @pytest.fixture

@@ -152,6 +152,8 @@ def test_an_image_that_nobody_sent() -> None:
 def test_an_image_of_another_account_is_not_looked_for() -> None:
     ecr: Any = Ecr()
     bring(ecr, [], IMAGE.replace("123456789012", "210987654321"), lambda _: None)
+    assert not ecr.made
+    assert not ecr.there
 
 
 @pytest.fixture

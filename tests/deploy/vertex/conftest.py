@@ -6,7 +6,6 @@ import datetime
 import ipaddress
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,19 +71,6 @@ def vertex(trusted: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch) -> Ite
     fake.host = server.host
     yield fake
     server.stop()
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[State]:
-    opened = State.open(f"sqlite:///{tmp_path / 'state.db'}")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def said() -> list[str]:
-    """What was told as progress."""
-    return []
 
 
 @pytest.fixture

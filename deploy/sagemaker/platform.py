@@ -51,8 +51,8 @@ class SageMakerPlatform:
         self._answers = asynchronous and asynchronous["OutputConfig"]["S3OutputPath"]
         in_use = present is not None and present["EndpointConfigName"] == _name(config)
         for body in models:
-            self._make_model(body, in_use, say)
-        self._make_config(config, in_use, say)
+            self._make("model", "ModelName", body, in_use, say)
+        self._make("endpoint_config", "EndpointConfigName", config, in_use, say)
         for body in bodies(documents, "cloudwatch.put_metric_alarm"):
             self._aws.call("cloudwatch", "put_metric_alarm", **body)
         self._bring_endpoint(documents, config, present, say)
@@ -117,28 +117,26 @@ class SageMakerPlatform:
                 return found
             more = {"NextToken": page["NextToken"]}
 
-    def _make_model(self, body: dict[str, Any], in_use: bool, say: Say) -> None:
-        name = body["ModelName"]
-        seen = self._aws.find("sagemaker", "describe_model", ModelName=name)
+    def _make(self, kind: str, key: str, body: dict[str, Any], in_use: bool, say: Say) -> None:
+        """Makes a thing that SageMaker never changes, unless it is there as it is sent.
+
+        Args:
+            kind: As the operations name it.
+            key: What its name stands under.
+            body: Of the request that makes it.
+            in_use: Whether the endpoint runs by it.
+            say: Takes progress.
+        """
+        named, what = {key: body[key]}, f"the {kind.replace('_', ' ')} {body[key]}"
+        seen = self._aws.find("sagemaker", f"describe_{kind}", **named)
         if seen is not None and not differences("", body, seen):
             return
         if seen is not None:
             # Contents give the name, so a secret has changed since, or a hand was at work.
-            self._check_unused(f"The model {name}", in_use)
-            self._aws.find("sagemaker", "delete_model", ModelName=name)
-        say(f"making the model {name}")
-        self._aws.call("sagemaker", "create_model", **body)
-
-    def _make_config(self, body: dict[str, Any], in_use: bool, say: Say) -> None:
-        name = _name(body)
-        seen = self._aws.find("sagemaker", "describe_endpoint_config", EndpointConfigName=name)
-        if seen is not None and not differences("", body, seen):
-            return
-        if seen is not None:
-            self._check_unused(f"The endpoint configuration {name}", in_use)
-            self._aws.find("sagemaker", "delete_endpoint_config", EndpointConfigName=name)
-        say(f"making the endpoint configuration {name}")
-        self._aws.call("sagemaker", "create_endpoint_config", **body)
+            self._check_unused(f"T{what[1:]}", in_use)
+            self._aws.find("sagemaker", f"delete_{kind}", **named)
+        say(f"making {what}")
+        self._aws.call("sagemaker", f"create_{kind}", **body)
 
     def _check_unused(self, what: str, in_use: bool) -> None:
         if in_use:

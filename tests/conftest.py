@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.plans import example
 from e2e.server import ROOT, Server
 from mlflow_server import serving
 from postgresql import Postgresql
@@ -77,8 +78,8 @@ def make_server(
 
 @pytest.fixture(scope="session")
 def server(make_server: Callable[..., Server]) -> Iterator[Server]:
-    """The example plan, served once for all tests that do not disturb it."""
-    shared = make_server().start()
+    """The example plan, patient, served once for all tests that do not disturb it."""
+    shared = make_server(plan=example()).start()
     yield shared
     shared.stop()
 

@@ -22,8 +22,8 @@ import switchyard.plan
 import switchyard.plan_rollout
 from cli.main import app
 
-LONG = ("models.md",)
-"""Pages whose blocks train and bring models for more than a minute."""
+LONG = ("models.md", "monitoring.md")
+"""Pages whose blocks train, bring, replay and report for most of a minute and more."""
 
 
 @pytest.mark.parametrize(

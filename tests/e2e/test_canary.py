@@ -15,6 +15,7 @@ import httpx
 import orjson
 import pytest
 from e2e.lines import OVERFLOWS, line, own_models, remove_models
+from e2e.plans import PATIENT
 from e2e.server import Server, wait_until
 from e2e.versions import switchyard
 
@@ -22,18 +23,19 @@ from services.dataplane.hop import Address, HopClient
 from switchyard.records import Canary
 from switchyard.state import State
 
-PLAN = """
+PLAN = f"""
 endpoints:
   line:
     stable: only
     variants:
-      only: {model: "line:production"}
-      other: {model: "line:production"}
+      only: {{model: "line:production"}}
+      other: {{model: "line:production"}}
     traffic:
-      split: {only: 0.8, other: 0.2}
+      split: {{only: 0.8, other: 0.2}}
     fallback: true
     forced_variant: anyone
-    canary: {steps: [50, 100], bake: 1s, minimum_requests: 20, guards: {agreement: 0.9}}
+    canary: {{steps: [50, 100], bake: 1s, minimum_requests: 20, guards: {{agreement: 0.9}}}}
+    {PATIENT}
 """
 
 ADMIN = {"authorization": "Bearer admin-of-the-tests"}

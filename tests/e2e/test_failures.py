@@ -34,8 +34,7 @@ def lasting(make_server: Callable[..., Server]) -> Iterator[Server]:
 
     Its circuit breakers open at the few requests that a host takes along when it dies.
     """
-    plan = f"""{ANYONE}    limits: {{timeout_ms: 20000}}
-    fallback: true
+    plan = f"""{ANYONE}    fallback: true
     breaker: {{error_share: 0.001, minimum: 1, pause: 1s, probes: 1}}
 """
     own = make_server(plan=plan).start()

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from e2e.calls import FLIGHT, flights, send_all
 from e2e.load import Load
+from e2e.plans import PATIENT
 from e2e.server import Server, wait_until
 from e2e.versions import another, copies, own_store, switchyard
 
@@ -21,22 +22,23 @@ from monitoring.log import predictions as log
 from switchyard.plan import Framework
 from switchyard.state import State, iso, utc_now
 
-PLAN = """
+PLAN = f"""
 endpoints:
   flights:
     default: true
     stable: sklearn
     variants:
-      sklearn: {model: "flights-sklearn:production"}
-      torch: {model: "flights-torch:production"}
-      tensorflow: {model: "flights-tensorflow:production"}
+      sklearn: {{model: "flights-sklearn:production"}}
+      torch: {{model: "flights-torch:production"}}
+      tensorflow: {{model: "flights-tensorflow:production"}}
     traffic:
-      split: {sklearn: 0.5, torch: 0.3, tensorflow: 0.2}
+      split: {{sklearn: 0.5, torch: 0.3, tensorflow: 0.2}}
     forced_variant: anyone
     gates: ["metrics.auc >= 0.66", "metrics.auc >= current - 0.01"]
+    {PATIENT}
 hosts:
-  sklearn: {workers: 2}
-router: {workers: 2}
+  sklearn: {{workers: 2}}
+router: {{workers: 2}}
 """
 
 HOSTS: dict[Framework, str] = {

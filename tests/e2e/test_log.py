@@ -8,6 +8,7 @@ from collections.abc import Callable
 import httpx
 import orjson
 from e2e.calls import digits, flight, flights, send_all
+from e2e.plans import example
 from e2e.server import Server
 
 from monitoring.log import feedback as feedback_log
@@ -15,7 +16,7 @@ from monitoring.log import predictions as log
 
 
 def test_the_log_holds_exactly_the_answered_rows(make_server: Callable[..., Server]) -> None:
-    server = make_server().start()
+    server = make_server(plan=example()).start()
     bodies = [{"inputs": flights(1 + n % 3), "key": f"k{n}"} for n in range(400)]
     bodies += [{"inputs": digits(300, n).tolist(), "endpoint": "digits"} for n in range(4)]
     bodies += [{"inputs": [flight(origin="LAX")]} for _ in range(20)]

@@ -18,31 +18,34 @@ import orjson
 import pyarrow as pa
 import pytest
 from e2e.calls import digits, flight, flights
+from e2e.plans import PATIENT
 from e2e.server import ROOT, Server, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.log import predictions as log
 from services.dataplane.hop import Address, HopClient, HopReply
 
-PLAN = """
+PLAN = f"""
 endpoints:
   flights:
     default: true
     stable: sklearn
     variants:
-      sklearn: {model: "flights-sklearn:production"}
-      torch: {model: "flights-torch:production"}
+      sklearn: {{model: "flights-sklearn:production"}}
+      torch: {{model: "flights-torch:production"}}
     traffic:
-      split: {sklearn: 0.5, torch: 0.5}
-      shadow: {torch: 0.5}
+      split: {{sklearn: 0.5, torch: 0.5}}
+      shadow: {{torch: 0.5}}
     forced_variant: anyone
+    {PATIENT}
   digits:
     stable: torch
     variants:
-      torch: {model: "digits-torch:production"}
-router: {workers: 2}
+      torch: {{model: "digits-torch:production"}}
+    {PATIENT}
+router: {{workers: 2}}
 hosts:
-  torch: {workers: 2}
+  torch: {{workers: 2}}
 """
 
 Key = tuple[str, frozenset[tuple[str, str]]]

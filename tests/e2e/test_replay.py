@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from e2e.calls import digits
-from e2e.plans import DIGITS
+from e2e.plans import DIGITS, PATIENT
 from e2e.server import ROOT, Server, wait_until
 
 from models.flights import data
@@ -25,6 +25,7 @@ BOTH = f"""{DIGITS}
   flights:
     stable: sklearn
     variants: {{sklearn: {{model: "flights-sklearn:production"}}}}
+    {PATIENT}
 """
 JULY = ("--from", "2013-07-04", "--to", "2013-07-05")
 COMMAND = (sys.executable, "-c", "from cli.main import main; main()", "replay")

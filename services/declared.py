@@ -113,10 +113,11 @@ class DeclaredRoutes:
             request = contract.read(document)
             size = int(headers.get(b"content-length", b"0"))
             target = self.front.route(contract, request, headers, size)
-            answer = await target.answer(
+            work = target.begin(
                 JSON, request, request_id, is_admin="admin" in scopes, received=received,
                 started=started,
             )  # fmt: skip
+            answer = await target.answer(work, request.timeout_ms)
             named, body = render(answer, headers, contract, request.shape)
         except SwitchyardError as error:
             return _refused(ctx, error, contract.refusal(error, request_id))  # type: ignore[no-any-return]

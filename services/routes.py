@@ -84,8 +84,8 @@ class Routes:
         return self._names.get(path)
 
     async def _wrong_method(self, scope: Scope, receive: Receive, send: Send) -> int:
-        methods = " and ".join(self._methods[scope["path"]])
-        error = MethodNotAllowed(f"{scope['path']} takes {methods}, not {scope['method']}.")
+        path = scope["path"]
+        error = MethodNotAllowed(path, scope["method"], self._methods[path])
         return await respond_error(send, error, None)
 
     async def _swagger(self, scope: Scope, receive: Receive, send: Send) -> int:

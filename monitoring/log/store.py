@@ -163,9 +163,15 @@ class Store:
         except Exception as error:  # each kind of store has errors of its own
             if may_lack and isinstance(error, FileNotFoundError):
                 raise
+            # fsspec says so where the package of this kind of store is missing.
+            way_out = (
+                "install that package here; an image has it if SWITCHYARD_EXTRAS named its extra "
+                "when it was built."
+                if isinstance(error, ImportError)
+                else "check its URL, its credentials and the network. It is tried again."
+            )
             raise NotReady(
-                f"The log's store {self.url} cannot be used ({brief(error)}); check its URL, its "
-                "credentials and the network. It is tried again."
+                f"The log's store {self.url} cannot be used ({brief(error)}); {way_out}"
             ) from error
 
 

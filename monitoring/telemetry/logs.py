@@ -23,6 +23,7 @@ from typing import Any, Final
 import structlog
 
 from monitoring.telemetry.lines import Event, Item, Renderer
+from monitoring.telemetry.share import Share
 from switchyard.plan_monitoring import Logging
 
 __all__ = ["Logs", "Writer", "flush", "take_over"]
@@ -170,7 +171,7 @@ class Logs:
 
     Attributes:
         settings: What is logged now.
-        access: Share of the successful requests that get a line; None: no request does.
+        access: Draws the successful requests that get a line; None: no request does.
     """
 
     def __init__(self, about: dict[str, Any], descriptor: int = 1) -> None:
@@ -178,7 +179,7 @@ class Logs:
         self._writer = Writer(descriptor, self._renderer)
         self.handler: logging.Handler = _Handler(self._writer)
         self.settings = Logging()
-        self.access: float | None = None
+        self.access: Share | None = None
 
     @property
     def dropped(self) -> int:
@@ -200,7 +201,8 @@ class Logs:
             logging.getLogger(name).setLevel(level)
         logging.getLogger("bentoml").setLevel(max(level, logging.INFO))
         logging.getLogger().setLevel(max(level, logging.WARNING))
-        self.settings, self.access = settings, settings.access
+        self.settings = settings
+        self.access = None if settings.access is None else Share(settings.access)
         self._renderer.fields = settings.fields
 
     def tell(self, event: Event) -> None:

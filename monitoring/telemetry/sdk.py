@@ -49,6 +49,9 @@ class Sdk:
         exporter: Sends spans; it may block.
         service: Value of `service.name`.
 
+    Attributes:
+        share: Draws the traces that begin here; None: `wanted` says which do.
+
     Raises:
         ValueError: The environment's settings contradict each other.
     """
@@ -60,7 +63,8 @@ class Sdk:
         self._provider = TracerProvider(
             resource=resource, id_generator=self._sampling, shutdown_on_exit=False
         )
-        self._sampler = self._provider.sampler
+        self._sampling.goes_by(self._provider.sampler)
+        self.share = self._sampling.share
         self._queue = SpanQueue(exporter)
         self._provider.add_span_processor(self._queue)
         self._tracer = self._provider.get_tracer("switchyard")
@@ -84,10 +88,14 @@ class Sdk:
         context = _NOWHERE
         if b"traceparent" in headers:
             context = self._propagator.extract(_carried(headers), _NOWHERE)
-        trace = self._sampling.asked(self._sampler, context, name)
+        trace = self._sampling.asked(context, name)
         if trace is None:
             return None
         return trace, get_current_span(context).get_span_context() if context else None
+
+    def drawn(self) -> int:
+        """Returns the id of a new trace that `share` has drawn."""
+        return self._sampling.drawn()
 
     def tell(self, spans: Iterable[Span]) -> None:
         """Makes spans of the SDK out of spans that have ended, and queues them."""

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_ON,
     Decision,
     ParentBased,
     Sampler,
@@ -19,10 +20,15 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import get_current_span
 
+from monitoring.telemetry.share import Share
+
 __all__ = ["Sampling", "SpanQueue"]
 
 MOST_WAITING: Final = 2048
 """The default of `OTEL_BSP_MAX_QUEUE_SIZE`."""
+
+TRACES: Final = TraceIdRatioBased.TRACE_ID_LIMIT + 1
+"""How many ids of traces ratio samplers tell apart: they look at the low bits."""
 
 _RATIO_BITS: Final = TraceIdRatioBased.TRACE_ID_LIMIT.bit_length()
 
@@ -32,32 +38,41 @@ class Sampling(RandomIdGenerator):
 
     To begin a span of the SDK that is dropped takes ten times as long. Samplers decide by the id of
     the trace, in all processes alike, so the one that was asked about must be the one it gets.
+
+    Attributes:
+        share: Draws the traces that begin here, where the sampler goes by a ratio alone; None: it
+            is to be asked about each.
     """
 
     def __init__(self) -> None:
         self._next: tuple[int, int] | None = None
-        self._asked: Sampler | None = None
+        self._sampler: Sampler = ALWAYS_ON
         self._bound: int | None = None
+        self.share: Share | None = None
 
-    def asked(self, sampler: Sampler, context: Context, name: str) -> int | None:
+    def goes_by(self, sampler: Sampler) -> None:
+        """Says who decides."""
+        self._sampler, self._bound = sampler, _bound(sampler)
+        self.share = None if self._bound is None else Share(self._bound / TRACES)
+
+    def asked(self, context: Context, name: str) -> int | None:
         """Returns the id of the trace of a span that is to begin, None if it is not wanted.
 
         Args:
-            sampler: The sampler.
             context: Context of the span's parent, empty if it has none.
             name: Name of the span.
         """
-        if sampler is not self._asked:
-            self._asked, self._bound = sampler, _bound(sampler)
-        if not context and self._bound is not None:
-            low = random.getrandbits(_RATIO_BITS)
-            if low >= self._bound:
-                return None
-            return random.getrandbits(_RATIO_BITS) << _RATIO_BITS | low or None
+        if not context and self.share is not None:
+            return self.drawn() if self.share.draws() else None
         trace = get_current_span(context).get_span_context().trace_id if context else 0
         trace = trace or super().generate_trace_id()
-        decision = sampler.should_sample(context, trace, name).decision
+        decision = self._sampler.should_sample(context, trace, name).decision
         return None if decision is Decision.DROP else trace
+
+    def drawn(self) -> int:
+        """Returns the id of a new trace that `share` has drawn: any that the sampler wants."""
+        low = random.randrange(self._bound or TRACES)
+        return random.getrandbits(_RATIO_BITS) << _RATIO_BITS | low or 1
 
     def is_next(self, trace: int, span: int) -> None:
         """Says which ids the next span of the SDK has."""

@@ -104,8 +104,14 @@ class Traces:
             headers: Of the request, lower case.
             received: Unix seconds of arrival.
         """
+        share = None if b"traceparent" in headers else self._sdk.share
+        if share is not None and not share.draws():
+            return None
+        name, start = f"POST {route}", int(received * 1e9)
         about: Attributes = {"http.request.method": "POST", "http.route": route}
-        return self._begin(f"POST {route}", headers, int(received * 1e9), about)
+        if share is not None:
+            return Span(name, "SERVER", self._sdk.drawn(), None, start, about)
+        return self._begin(name, headers, start, about)
 
     def _begin(self, name: str, headers: Headers, start: int, about: Attributes) -> Span | None:
         """Begins a span that is the first of this process, if the sampler wants it."""

@@ -145,8 +145,7 @@ class AdminApi:
             if route.method == wanted:
                 return route, found
         if there:
-            taken = " or ".join(sorted(route.method for route, _ in there))
-            raise MethodNotAllowed(f"{path} takes {taken}, not {method}.")
+            raise MethodNotAllowed(path, method, (route.method for route, _ in there))
         raise NotFound(f"There is nothing at {path}; the admin routes stand in docs/operations.md.")
 
     def _asked(self, route: Route, body: bytes) -> Body | None:

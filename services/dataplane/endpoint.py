@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -35,9 +35,6 @@ from switchyard.errors import (
     TooLarge,
 )
 from switchyard.state import Revision
-
-if TYPE_CHECKING:
-    from services.dataplane.observer import Trail
 
 __all__ = ["Endpoint"]
 
@@ -140,7 +137,7 @@ class Endpoint:
             return columns
         return self._encoder.encode(csv.inputs_of(sheet, self.spec.schema, self._max_rows))
 
-    async def answer(
+    def begin(
         self,
         kind: str,
         request: Request,
@@ -149,9 +146,8 @@ class Endpoint:
         is_admin: bool,
         received: float,
         started: float,
-        trail: Trail | None = None,
-    ) -> Answer:
-        """Answers one request.
+    ) -> Work:
+        """Returns the rows of a request, with who is to answer them.
 
         Args:
             kind: Content type of the inputs.
@@ -160,43 +156,10 @@ class Endpoint:
             is_admin: Whether the caller may ask for what needs the admin scope.
             received: Unix seconds of arrival.
             started: `time.perf_counter()` of arrival.
-            trail: Where it is said who answers, if the request is told of.
 
         Raises:
-            SwitchyardError: The request is refused, or could not be answered.
+            SwitchyardError: The request is refused.
         """
-        self.active += 1
-        if trail is not None:
-            trail.endpoint = self.spec
-        try:
-            work = self._begin(kind, request, request_id, is_admin, received, started)
-            if trail is not None:
-                trail.follow(work)
-            if work.columns.rows == 0:  # only with on_error: row, where every row may be bad
-                return self._nothing_good(work)
-            seconds = self._timeout
-            if request.timeout_ms is not None:
-                seconds = min(seconds, request.timeout_ms / 1000)
-            try:
-                scores = await self._tries.ask(work, seconds)
-            except Exception as error:
-                return self._unanswered(work, error)
-        finally:
-            self.active -= 1
-        # Once the answer is on the wire, which it is before the event loop comes to this.
-        asyncio.get_running_loop().call_soon(self._remember, work)
-        return _answered(work, scores)
-
-    def _begin(
-        self,
-        kind: str,
-        request: Request,
-        request_id: str,
-        is_admin: bool,
-        received: float,
-        started: float,
-    ) -> Work:
-        """Returns the rows of a request, with who is to answer them."""
         if request.explain:
             raise InvalidInput("Explanations are not offered; leave out 'explain'.")
         columns, good, problems = self.decode(kind, request)
@@ -219,6 +182,32 @@ class Endpoint:
             started,
         )
         return Work(self.variants[name], columns, ticket, good, problems)
+
+    async def answer(self, work: Work, timeout_ms: float | None) -> Answer:
+        """Answers one request; nothing may come between this and its beginning.
+
+        Args:
+            work: From `begin`.
+            timeout_ms: Milliseconds that it may take, if the request says so.
+
+        Raises:
+            SwitchyardError: It could not be answered.
+        """
+        if work.columns.rows == 0:  # only with on_error: row, where every row may be bad
+            return self._nothing_good(work)
+        seconds = self._timeout
+        if timeout_ms is not None:
+            seconds = min(seconds, timeout_ms / 1000)
+        self.active += 1
+        try:
+            scores = await self._tries.ask(work, seconds)
+        except Exception as error:
+            return self._unanswered(work, error)
+        finally:
+            self.active -= 1
+        # Once the answer is on the wire, which it is before the event loop comes to this.
+        asyncio.get_running_loop().call_soon(self._remember, work)
+        return _answered(work, scores)
 
     def _nothing_good(self, work: Work) -> Answer:
         """Answers a request of which every row is bad."""

@@ -21,7 +21,7 @@ from services.dataplane import lean
 from services.dataplane.answer import Answer
 from services.dataplane.endpoint import Endpoint
 from services.dataplane.lean import Handler, Receive, Scope, Send, read_body, respond, respond_error
-from services.dataplane.observer import Observer
+from services.dataplane.observer import Observer, Trail
 from services.wire import json
 from services.wire.contract import ARROW, CSV, JSON, JSONLINES, NPY, PREDICT, Contract
 from services.wire.csv import Sheet
@@ -76,12 +76,13 @@ class Front:
 
     async def _predict(self, contract: Contract, scope: Scope, receive: Receive, send: Send) -> int:
         received, started = time.time(), time.perf_counter()
-        request_id = trail = None
+        observer = self._observer
+        request_id = span = endpoint = work = None
         headers: Headers = {}
         try:
             headers = dict(scope["headers"])
-            if self._observer.active:
-                trail = self._observer.begin(contract.route, headers, received, started)
+            if observer.traces is not None:
+                span = observer.traces.request(contract.route, headers, received)
             request_id = self.request_id(headers)
             if b"authorization" in headers:
                 await self._gate.learn(headers)
@@ -94,19 +95,24 @@ class Front:
             else:
                 request = _whole(kind, body, headers)
             endpoint = self.route(contract, request, headers, len(body))
-            answer = await endpoint.answer(
+            work = endpoint.begin(
                 kind, request, request_id, is_admin="admin" in scopes, received=received,
-                started=started, trail=trail,
+                started=started,
             )  # fmt: skip
+            if span is not None:
+                work.ticket.span = span
+            answer = await endpoint.answer(work, request.timeout_ms)
             content, reply = render(answer, headers, contract, request.shape)
             status = await respond(send, 200, content, reply)
         except Exception as error:
             status = await fail(send, error, request_id, contract, headers)
-            if trail is not None:
-                self._observer.failed(trail, error, request_id)
+            if observer.active:
+                trail = Trail(contract.route, received, started, span, request_id, endpoint, work)
+                observer.failed(trail, error)
         else:
-            if trail is not None:
-                self._observer.answered(trail, status, request_id)
+            if (is_listed := observer.lists()) or span is not None:
+                trail = Trail(contract.route, received, started, span, request_id, endpoint, work)
+                observer.answered(trail, status, is_listed)
         return status
 
     def route(self, contract: Contract, request: Request, headers: Headers, size: int) -> Endpoint:
@@ -161,11 +167,12 @@ class Front:
     async def feedback(self, scope: Scope, receive: Receive, send: Send) -> int:
         """ASGI handler of `POST /feedback`."""
         received, started = time.time(), time.perf_counter()
-        request_id = trail = None
+        observer = self._observer
+        request_id = span = None
         try:
             headers = dict(scope["headers"])
-            if self._observer.active:
-                trail = self._observer.begin("/feedback", headers, received, started)
+            if observer.traces is not None:
+                span = observer.traces.request("/feedback", headers, received)
             request_id = self.request_id(headers)
             await self._gate.learn(headers)
             self._gate.require(headers, "feedback")
@@ -179,12 +186,12 @@ class Front:
             status = await respond(send, 202, named, reply)
         except Exception as error:
             status = await fail(send, error, request_id)
-            if trail is not None:
-                self._observer.failed(trail, error, request_id)
+            if observer.active:
+                observer.failed(Trail("/feedback", received, started, span, request_id), error)
         else:
-            if trail is not None:
-                trail.rows = accepted
-                self._observer.answered(trail, status, request_id)
+            if (is_listed := observer.lists()) or span is not None:
+                trail = Trail("/feedback", received, started, span, request_id, rows=accepted)
+                observer.answered(trail, status, is_listed)
         return status
 
     def accept_feedback(self, body: bytes, headers: Headers) -> int:

@@ -20,7 +20,7 @@ from bentoml._internal.context import server_context
 from monitoring.scrape import CONTENT_TYPE, Scraper
 from monitoring.telemetry.logs import flush, take_over
 from services.dataplane.bentoml_metrics import BentoMLMetrics
-from switchyard.errors import SwitchyardError, TooLarge
+from switchyard.errors import MethodNotAllowed, SwitchyardError, TooLarge
 
 __all__ = ["Handler", "LeanApp", "LeanService", "read_body", "respond", "respond_error"]
 
@@ -202,6 +202,8 @@ async def respond_error(
         headers.append((b"x-request-id", request_id.encode()))
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
     if isinstance(error, TooLarge):
         headers.append((b"connection", b"close"))  # what is still coming is not read
     body = error.body(request_id) if body is None else body

@@ -1,16 +1,16 @@
 """What is told of requests: a span for those that are traced, a line in the access log for some.
 
-Where neither is on, a request costs one look at `Observer.active`.
+What is told of a request is put together when it has ended, so that those nobody is told of, which
+are nearly all, cost two looks whether they are.
 """
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from monitoring.telemetry.logs import Logs
 from monitoring.telemetry.span import Span
 from monitoring.telemetry.traces import Traces
 from services.dataplane.work import Work
-from services.topology import EndpointSpec
 from switchyard.errors import SwitchyardError
+
+if TYPE_CHECKING:
+    from services.dataplane.endpoint import Endpoint
 
 __all__ = ["ACCESS", "Observer", "Trail"]
 
@@ -37,15 +39,16 @@ MOST_INPUTS: Final = 8
 
 @dataclass(slots=True)
 class Trail:
-    """One request as it is told of: what is told is put together when it has ended, if at all.
+    """A request that has ended, as it is told of.
 
     Attributes:
         route: Its path.
         received: Unix seconds of arrival.
         started: `time.perf_counter()` of arrival.
         span: Its span, if it is traced.
-        endpoint: Its endpoint, once that is known.
-        work: Who is asked, and in the end who has answered.
+        request_id: Its id, if it came to have one.
+        endpoint: Its endpoint, if it came to one.
+        work: Who was asked, and in the end has answered.
         rows: Its rows, where no work says how many.
     """
 
@@ -53,20 +56,15 @@ class Trail:
     received: float
     started: float
     span: Span | None
-    endpoint: EndpointSpec | None = None
+    request_id: str | None = None
+    endpoint: Endpoint | None = None
     work: Work | None = None
     rows: int | None = None
 
-    def follow(self, work: Work) -> None:
-        """Takes up who is asked, and what for."""
-        self.work = work
-        if self.span is not None:
-            work.ticket.span = self.span
-
-    def about(self, request_id: str | None) -> dict[str, Any]:
-        """Returns what is known of the request by now."""
+    def about(self) -> dict[str, Any]:
+        """Returns what is known of the request."""
         found: dict[str, Any] = {
-            "request_id": request_id,
+            "request_id": self.request_id,
             "endpoint": None if self.endpoint is None else self.endpoint.name,
             "rows": self.rows,
         }
@@ -96,44 +94,29 @@ class Observer:
         """Whether requests are told of at all."""
         return self.traces is not None or self._logs.access is not None
 
-    def begin(
-        self, route: str, headers: Mapping[bytes, bytes], received: float, started: float
-    ) -> Trail | None:
-        """Begins to follow a request; returns None where there is nothing to tell of it.
+    def lists(self) -> bool:
+        """Returns whether the next request that is answered gets a line in the access log."""
+        access = self._logs.access
+        return access is not None and access.draws()
 
-        Args:
-            route: Its path.
-            headers: Its headers, lower case.
-            received: Unix seconds of arrival.
-            started: `time.perf_counter()` of arrival.
-        """
-        span = None
-        if self.traces is not None:
-            span = self.traces.request(route, headers, received)
-        if span is None and self._logs.access is None:
-            return None
-        return Trail(route, received, started, span)
-
-    def answered(self, trail: Trail, status: int, request_id: str) -> None:
+    def answered(self, trail: Trail, status: int, is_listed: bool) -> None:
         """Tells of a request that was answered.
 
         Args:
-            trail: From `begin`.
+            trail: The request.
             status: HTTP status.
-            request_id: Its id.
+            is_listed: Whether it gets a line in the access log.
         """
-        self._end(trail, status, None, request_id)
-        share = self._logs.access
-        if share is not None and random.random() < share:
-            self._log(trail, status, "info", request_id, None)
+        self._end(trail, status, None)
+        if is_listed:
+            self._log(trail, status, "info", None)
 
-    def failed(self, trail: Trail, error: Exception, request_id: str | None) -> None:
+    def failed(self, trail: Trail, error: Exception) -> None:
         """Tells of a request that was not answered; the access log, if it is on, tells of all.
 
         Args:
-            trail: From `begin`.
+            trail: The request.
             error: Why.
-            request_id: Its id, if it has one.
         """
         if isinstance(error, SwitchyardError):
             status, code = error.status, error.code
@@ -141,26 +124,24 @@ class Observer:
             status, code = CLIENT_CLOSED, "client_closed"
         else:
             status, code = SwitchyardError.status, SwitchyardError.code
-        self._end(trail, status, code, request_id)
+        self._end(trail, status, code)
         if self._logs.access is not None:
             level = "error" if status >= SwitchyardError.status else "warning"
-            self._log(trail, status, level, request_id, code)
+            self._log(trail, status, level, code)
 
-    def _end(self, trail: Trail, status: int, code: str | None, request_id: str | None) -> None:
+    def _end(self, trail: Trail, status: int, code: str | None) -> None:
         if self.traces is not None and trail.span is not None:
-            about = {f"switchyard.{name}": told for name, told in trail.about(request_id).items()}
+            about = {f"switchyard.{name}": told for name, told in trail.about().items()}
             self.traces.end(trail.span, status, code, about)
 
-    def _log(
-        self, trail: Trail, status: int, level: str, request_id: str | None, code: str | None
-    ) -> None:
+    def _log(self, trail: Trail, status: int, level: str, code: str | None) -> None:
         event: dict[str, Any] = {
             "created": trail.received,
             "level": level,
             "logger": ACCESS,
             "event": "request",
             "route": trail.route,
-            **trail.about(request_id),
+            **trail.about(),
             "status": status,
             "latency_ms": round((time.perf_counter() - trail.started) * 1000, 3),
         }
@@ -169,7 +150,7 @@ class Observer:
         if trail.span is not None:
             event["trace_id"] = trail.span.trace_id
         if self._logs.settings.fields and trail.work is not None and trail.endpoint is not None:
-            settings = trail.endpoint.settings
+            settings = trail.endpoint.spec.settings
             hidden = {*settings.redact, *settings.drop}
             columns = trail.work.columns
             # Copied: lines wait for their reader, and a line of 8 rows must not hold thousands.

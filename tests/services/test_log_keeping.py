@@ -84,6 +84,12 @@ def test_a_store_that_is_away_is_told_of_once_and_counted_and_the_rows_wait(
     assert found['prediction_log_local_files{kind="predictions"}'] == 1
 
 
+def test_a_store_whose_package_is_missing_is_told_of_at_start(tmp_path: Path) -> None:
+    """Before there is a row to send: both steps are taken when a controller starts."""
+    found = keep(tmp_path / "log", '{"store": "oci://bucket/log"}', "ship", "tidy")
+    assert (found["prediction_log_store_errors_total"], found["warnings"]) == (1, 1)
+
+
 def test_a_store_that_the_plan_no_longer_names_is_forgotten(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     write_part(folder, "a", [1])

@@ -295,7 +295,7 @@ def test_vertex_ai_may_ask_for_paths_that_mean_something_already(
     both = make(predict="/v1/same", probe="/v1/same")
     assert both.post("/v1/same", {"instances": ROWS}).status == 200
     assert both.ask("GET", "/v1/same").status == 503
-    assert "takes POST and GET" in both.ask("PUT", "/v1/same").json()["error"]
+    assert "takes GET or POST" in both.ask("PUT", "/v1/same").json()["error"]
 
 
 @pytest.mark.parametrize("path", ["/ping", PROBE, "/readyz"])
@@ -337,6 +337,8 @@ def test_the_wrong_method_is_named(router: Router, path: str) -> None:
     reply = router.ask("GET", path)
     assert (reply.status, reply.json()["code"]) == (405, "method_not_allowed")
     assert f"{path} takes POST, not GET" in reply.json()["error"]
+    assert reply.headers["allow"] == "POST"
+    assert router.ask("DELETE", "/ping").headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("path", PREDICTING)

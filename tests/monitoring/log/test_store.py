@@ -325,7 +325,7 @@ def test_rows_wait_while_the_store_is_away_and_none_is_lost(
     [
         ("nothing://x/y", "Protocol not known"),
         ("file:///proc/nothing", "nothing"),
-        ("gs://bucket", "gcsfs"),
+        ("oci://bucket/log", "ocifs .*; install that package here; an image has it if SWITCHY"),
     ],
 )
 def test_a_store_that_cannot_be_used_is_one_sentence(folder: Path, url: str, why: str) -> None:

@@ -20,28 +20,40 @@ from monitoring.telemetry.span_queue import Sampling
 NOWHERE = Context()
 
 
+def by(sampler: Sampler) -> Sampling:
+    sampling = Sampling()
+    sampling.goes_by(sampler)
+    return sampling
+
+
 @pytest.mark.parametrize(
     "sampler",
     [TraceIdRatioBased(0.25), ParentBasedTraceIdRatio(0.25), ParentBased(TraceIdRatioBased(0.25))],
 )
 def test_the_short_way_decides_as_the_sampler_does(sampler: Sampler) -> None:
-    sampling = Sampling()
-    wanted = []
-    for _ in range(4000):
-        trace = sampling.asked(sampler, NOWHERE, "request")
-        if trace is not None:
-            wanted.append(trace)
-            assert sampler.should_sample(None, trace, "request").decision is not Decision.DROP
+    sampling = by(sampler)
+    asked = [sampling.asked(NOWHERE, "request") for _ in range(4000)]
+    wanted = [trace for trace in asked if trace is not None]
     assert len(wanted) == pytest.approx(1000, abs=150)  # 5.5 standard deviations
+    wanted += [sampling.drawn() for _ in range(1000)]
+    for trace in wanted:
+        assert sampler.should_sample(None, trace, "request").decision is not Decision.DROP
     assert len(set(wanted)) == len(wanted)
     assert max(wanted).bit_length() > 120
 
 
-@pytest.mark.parametrize(("rate", "wants"), [(0.0, False), (1.0, True)])
-def test_none_and_all(rate: float, wants: bool) -> None:
-    sampling = Sampling()
-    sampler = ParentBasedTraceIdRatio(rate)
-    asked = [sampling.asked(sampler, NOWHERE, "request") for _ in range(100)]
+@pytest.mark.parametrize(
+    ("sampler", "wants"),
+    [
+        (ParentBasedTraceIdRatio(0.0), False),
+        (ParentBasedTraceIdRatio(1.0), True),
+        (ALWAYS_ON, True),
+        (ALWAYS_OFF, False),
+    ],
+)
+def test_none_and_all(sampler: Sampler, wants: bool) -> None:
+    sampling = by(sampler)
+    asked = [sampling.asked(NOWHERE, "request") for _ in range(100)]
     assert {trace is not None for trace in asked} == {wants}
 
 
@@ -56,13 +68,7 @@ class ByName(TraceIdRatioBased):
 
 @pytest.mark.parametrize("sampler", [ByName(0.0), ParentBased(ByName(0.0))])
 def test_a_sampler_of_its_own_is_asked(sampler: Sampler) -> None:
-    sampling = Sampling()
-    assert sampling.asked(sampler, NOWHERE, "this") is not None
-    assert sampling.asked(sampler, NOWHERE, "that") is None
-
-
-def test_another_sampler_is_noticed() -> None:
-    sampling = Sampling()
-    assert sampling.asked(TraceIdRatioBased(0.0), NOWHERE, "request") is None
-    assert sampling.asked(ALWAYS_ON, NOWHERE, "request") is not None
-    assert sampling.asked(ALWAYS_OFF, NOWHERE, "request") is None
+    sampling = by(sampler)
+    assert sampling.share is None
+    assert sampling.asked(NOWHERE, "this") is not None
+    assert sampling.asked(NOWHERE, "that") is None

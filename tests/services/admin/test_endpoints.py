@@ -109,6 +109,7 @@ def test_what_is_wrong_is_one_sentence(method, path, body, status, sentence, ask
     answer = ask(method, path, content=body)
     assert answer.status_code == status, answer.text
     assert sentence in answer.json()["error"]
+    assert answer.headers.get("allow") == ("PUT" if status == 405 else None)
     assert len(state.revisions("e")) == 1
 
 

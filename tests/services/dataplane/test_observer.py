@@ -13,7 +13,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from models.columns import Columns
 from models.schema import Field, Schema
 from monitoring.telemetry import lines, logs
+from monitoring.telemetry import share as share_
 from monitoring.telemetry import traces as traces_
+from monitoring.telemetry.share import Share
 from monitoring.telemetry.traces import Traces
 from services.dataplane import observer as observing
 from services.dataplane.front import Front
@@ -39,7 +41,8 @@ class Log:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = Logging(**settings)
-        self.access = self.settings.access
+        access = self.settings.access
+        self.access = None if access is None else Share(access)
         self.events: list[dict[str, Any]] = []
 
     def tell(self, event: dict[str, Any]) -> None:
@@ -68,24 +71,24 @@ def work(rows: int = 2, bad: int = 0) -> Work:
     return Work(variant, columns(rows), ticket, None, problems)  # type: ignore[arg-type]
 
 
-def followed(one: Observer, settings: Endpoint = SETTINGS, **more: int) -> Trail:
-    trail = one.begin("/predict", {}, 1.0, time.perf_counter())
-    assert trail is not None
-    trail.endpoint = SimpleNamespace(name="flights", settings=settings)  # type: ignore[assignment]
-    trail.follow(work(**more))
-    return trail
+def trail(traces: Traces | None = None, settings: Endpoint = SETTINGS, **more: int) -> Trail:
+    asked = work(**more)
+    span = None if traces is None else traces.request("/predict", {}, 1.0)
+    asked.ticket.span = span
+    endpoint = SimpleNamespace(name="flights", spec=SimpleNamespace(settings=settings))
+    return Trail("/predict", 1.0, time.perf_counter(), span, "r1", endpoint, asked)  # type: ignore[arg-type]
 
 
 def test_with_all_off_there_is_nothing_to_do() -> None:
     one = observer(Log())
     assert not one.active
-    assert one.begin("/predict", {}, 1.0, 1.0) is None
+    assert not one.lists()
 
 
 def test_a_line_says_who_asked_for_what_and_how_it_went() -> None:
     log = Log(access=1.0)
     one = observer(log)
-    one.answered(followed(one, bad=1), 200, "r1")
+    one.answered(trail(bad=1), 200, True)
     (event,) = log.events
     assert event.pop("latency_ms") >= 0
     assert event == {
@@ -117,8 +120,10 @@ def test_failures_are_told_whatever_the_share(
 ) -> None:
     log = Log(access=0.0)
     one = observer(log)
-    one.answered(followed(one), 200, "r1")
-    one.failed(followed(one), error, None)
+    assert not one.lists()
+    failed = trail()
+    failed.request_id = None
+    one.failed(failed, error)
     (event,) = log.events
     assert (event["level"], event["status"], event["code"]) == (level, status, code)
     assert (event["variant"], event["rows"]) == ("torch", 2)
@@ -127,45 +132,42 @@ def test_failures_are_told_whatever_the_share(
 
 
 def test_a_share_of_the_successes_is_told() -> None:
-    log = Log(access=0.25)
-    one = observer(log)
-    for _ in range(4000):
-        one.answered(followed(one), 200, "r")
-    assert 800 < len(log.events) < 1200  # 9 standard deviations
+    one = observer(Log(access=0.25))
+    assert 750 < sum(one.lists() for _ in range(4000)) < 1250  # 9 standard deviations
 
 
 def test_values_of_fields_are_told_only_where_that_is_asked_for() -> None:
     log = Log(access=1.0)
     one = observer(log)
-    one.answered(followed(one), 200, "r1")
+    one.answered(trail(), 200, True)
     assert "inputs" not in log.events[0]
     assert "88.5" not in repr(log.events)
     log.settings = Logging(access=1.0, fields=True)
-    one.answered(followed(one), 200, "r1")
+    one.answered(trail(), 200, True)
     assert log.events[1]["inputs"]() == [
         {"temp": 88.5, "carrier": "AA", "late": True},
         {"temp": None, "carrier": "other", "late": False},
     ]
-    one.answered(followed(one, rows=100), 200, "r1")
+    one.answered(trail(rows=100), 200, True)
     assert len(log.events[2]["inputs"]()) == 8
 
 
 def test_a_line_that_waits_holds_no_request_in_memory() -> None:
     log = Log(access=1.0, fields=True)
     one = observer(log)
-    trail = followed(one, rows=100)
-    one.answered(trail, 200, "r1")
-    assert trail.work is not None
+    told = trail(rows=100)
+    one.answered(told, 200, True)
+    assert told.work is not None
     (shown, _) = log.events[0]["inputs"].args
     for name, block in shown.blocks.items():
-        assert not np.shares_memory(block, trail.work.columns.blocks[name])
+        assert not np.shares_memory(block, told.work.columns.blocks[name])
 
 
 def test_fields_that_are_not_stored_are_never_told() -> None:
     log = Log(access=1.0, fields=True)
     one = observer(log)
     settings = SETTINGS.model_copy(update={"redact": ["temp"], "drop": ["carrier"]})
-    one.answered(followed(one, settings), 200, "r1")
+    one.answered(trail(settings=settings), 200, True)
     assert log.events[0]["inputs"]() == [{"late": True}, {"late": False}]
 
 
@@ -174,11 +176,10 @@ def test_a_traced_request_has_its_trace_in_its_line() -> None:
     traces = Traces(kept, "switchyard-router")
     log = Log(access=1.0)
     one = observer(log, traces)
-    trail = followed(one)
-    assert trail.work is not None
-    assert trail.work.ticket.span is trail.span
-    assert trail.work.ticket.shadow().span is trail.span
-    one.answered(trail, 200, "r1")
+    told = trail(traces)
+    assert told.work is not None
+    assert told.work.ticket.shadow().span is told.span
+    one.answered(told, 200, True)
     traces.close()
     (span,) = kept.get_finished_spans()
     assert log.events[0]["trace_id"] == format(span.context.trace_id, "032x")
@@ -191,36 +192,46 @@ def test_without_an_access_log_traced_requests_alone_are_followed() -> None:
     traces = Traces(kept, "switchyard-router")
     log = Log()
     one = observer(log, traces)
-    one.failed(followed(one), InvalidInput("bad"), "r1")
+    one.failed(trail(traces), InvalidInput("bad"))
     traces.close()
     assert log.events == []
     assert kept.get_finished_spans()[0].attributes["error.type"] == "invalid_input"
 
 
 class Answered:
-    """An endpoint that answers at once, and what it answers with."""
+    """An endpoint that answers at once, or fails, and what it answers with."""
 
+    name = "flights"
+    spec = SimpleNamespace(settings=SETTINGS)
     max_body = 10_000
     request_id = "r1"
     variant = SimpleNamespace(headers=())
     fallback_from = None
 
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
     def check_size(self, size: int) -> None:
         """Takes every size."""
 
-    async def answer(self, *args: Any, trail: Trail | None, **more: Any) -> Any:
+    def begin(self, *_: Any, **__: Any) -> Any:
+        return work()
+
+    async def answer(self, *_: Any) -> Any:
+        if self.error is not None:
+            raise self.error
         return self
 
     def json(self, shape: Any) -> bytes:
         return b"{}"
 
 
-def calls_of(log: Log) -> list[str]:
+def calls_of(log: Log, error: Exception | None = None) -> list[str]:
     """Names of the functions that a request calls in the modules that tell of requests."""
     gate = SimpleNamespace(require=lambda headers, scope: ("predict",))
-    one = observer(log)
-    front = Front({"flights": Answered()}, "flights", gate, None, one)  # type: ignore[arg-type]
-    files = {module.__file__ for module in (observing, logs, traces_, lines)}
+    endpoints = {"flights": Answered(error)}
+    front = Front(endpoints, "flights", gate, None, observer(log))  # type: ignore[arg-type]
+    files = {module.__file__ for module in (observing, logs, traces_, share_, lines)}
     called: list[str] = []
 
     def seen(frame: FrameType, what: str, _: object) -> None:
@@ -231,7 +242,8 @@ def calls_of(log: Log) -> list[str]:
         return {"type": "http.request", "body": b'{"inputs": []}'}
 
     async def send(message: Any) -> None:
-        assert message.get("status", 200) == 200
+        status = 503 if error else 200
+        assert message.get("status", status) == status
 
     async def asked() -> None:
         scope = {"headers": [(b"content-type", b"application/json")]}
@@ -245,6 +257,21 @@ def calls_of(log: Log) -> list[str]:
     return called
 
 
-def test_with_all_off_a_request_calls_nothing_but_the_look_whether_it_is() -> None:
-    assert calls_of(Log()) == ["active"]
-    assert "begin" in calls_of(Log(access=0.0))
+def test_a_request_that_nobody_is_told_of_costs_a_look_whether_it_is() -> None:
+    assert calls_of(Log()) == ["lists"]
+    assert calls_of(Log(access=0.0)) == ["lists", "draws"]
+    assert "_log" in calls_of(Log(access=1.0))
+
+
+def test_a_request_that_fails_is_told_of_with_all_that_was_known_of_it() -> None:
+    log = Log(access=0.0)
+    calls_of(log, NotReady("away"))
+    (event,) = log.events
+    told = {name: event[name] for name in ("endpoint", "variant", "rows", "status", "code")}
+    assert told == {
+        "endpoint": "flights",
+        "variant": "torch",
+        "rows": 2,
+        "status": 503,
+        "code": "not_ready",
+    }

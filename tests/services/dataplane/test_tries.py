@@ -66,14 +66,16 @@ class Desk:
     book: AttemptBook
 
     async def ask(self, *values: float, **request: Any) -> Answer:
-        return await self.endpoint.answer(
+        asked = Request([{"a": value, "b": 0.0} for value in values or (1.0,)], **request)
+        work = self.endpoint.begin(
             JSON,
-            Request([{"a": value, "b": 0.0} for value in values or (1.0,)], **request),
+            asked,
             "r",
             is_admin=True,
             received=time.time(),
             started=time.perf_counter(),
         )
+        return await self.endpoint.answer(work, asked.timeout_ms)
 
     async def codes(self, times: int, **request: Any) -> list[str]:
         """How so many requests end, one after the other: the variant, or the error's code."""

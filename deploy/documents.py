@@ -1,20 +1,21 @@
 """What is sent to a platform: named documents, printed as they go out, with secrets by name only.
 
 Where a document needs a secret it holds `${NAME}`, and so does everything that is printed, recorded
-or compared. Only on its way to the platform the variable of that name takes its place.
+or compared. Only on its way to the platform the variable of that name takes its place. That is for
+the variables that the values declare: what looks like one in a text of the user's own stays.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any, Final
 
 from deploy.errors import ValuesError
 
-__all__ = ["Document", "as_yaml", "filled", "names_of", "text"]
+__all__ = ["Document", "as_yaml", "filled", "names_of", "secrets", "text"]
 
 _SECRET: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 
@@ -84,32 +85,43 @@ def as_yaml(content: Any) -> str:
 
 
 def names_of(documents: Sequence[Document]) -> tuple[str, ...]:
-    """Returns the names of the variables that documents need, sorted."""
+    """Returns what stands as `${NAME}` in documents, sorted: secrets, or a text's own words."""
     found: set[str] = set()
     for document in documents:
         _walk(document.content, lambda value: found.update(_SECRET.findall(value)))
     return tuple(sorted(found))
 
 
-def filled(documents: Sequence[Document], environ: Mapping[str, str]) -> list[Document]:
-    """Returns documents with the values of the variables that they name.
+def secrets(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the values of variables that hold secrets.
 
     Args:
-        documents: From `render`, or recorded.
-        environ: The variables.
+        names: Of the variables.
+        environ: All variables.
 
     Raises:
         ValuesError: One of them is not set; the sentence names all that are not.
     """
-    missing = [name for name in names_of(documents) if not environ.get(name)]
+    found = {name: environ.get(name, "") for name in names}
+    missing = sorted(name for name, value in found.items() if not value)
     if missing:
         raise ValuesError(
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set; the values name "
             "these environment variables for secrets, which are read when they are sent."
         )
+    return found
+
+
+def filled(documents: Sequence[Document], known: Mapping[str, str]) -> list[Document]:
+    """Returns documents with their secrets.
+
+    Args:
+        documents: From `render`, or recorded.
+        known: Values of the secrets; any other name that stands in a document is left as it is.
+    """
 
     def put(value: str) -> str:
-        return _SECRET.sub(lambda found: environ[found[1]], value)
+        return _SECRET.sub(lambda found: known.get(found[1], found[0]), value)
 
     return [Document(each.name, _walk(each.content, put)) for each in documents]
 

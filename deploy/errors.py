@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from switchyard.errors import SwitchyardError
+from switchyard.errors import Conflict, SwitchyardError
 
-__all__ = ["DeployFailed", "ExtraMissing", "ValuesError"]
+__all__ = ["DeployFailed", "ExtraMissing", "LeaseLost", "ValuesError"]
 
 
 class DeployFailed(SwitchyardError):
@@ -26,6 +26,10 @@ class ExtraMissing(SwitchyardError):
             f"Deploying to {target} needs packages that are not installed; "
             f"`pip install -c constraints.txt -e '.[{extra}]'` brings them."
         )
+
+
+class LeaseLost(Conflict):
+    """Somebody else has taken over the place while this deployer stood still."""
 
 
 class ValuesError(SwitchyardError):

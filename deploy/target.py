@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from deploy.bento import Bento
 from deploy.documents import Document
 from deploy.values import Values
 
+if TYPE_CHECKING:
+    from deploy.smoke import Probe
+
 __all__ = ["Platform", "Reply", "Say", "Seen", "Target"]
 
 Say = Callable[[str], None]
-"""Takes what is being done now, in a few words."""
+"""Takes what is done next, in a few words; it is told before every step that changes something.
+
+It raises where that step may not be taken any more, as somebody else deploys there by now.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,20 @@ class Platform(Protocol):
     facts: dict[str, Any]
     """What the platform gave and is needed again, such as an address; recorded with the release."""
 
-    def apply(self, documents: Sequence[Document], bento: str, say: Say) -> None:
+    def spare(self, documents: Sequence[Document]) -> None:
+        """Notes what is there that nobody here knows of, as before a place's first release.
+
+        From now on `apply` of this object takes none of it away; `delete` leaves it, and gives it
+        back the settings and the traffic that it had, as far as the platform can do that.
+
+        Args:
+            documents: What is to come, without its secrets.
+
+        Raises:
+            DeployFailed: The platform does not tell, or what is there is not Switchyard's.
+        """
+
+    def apply(self, documents: Sequence[Document], bento: str, probe: Probe, say: Say) -> None:
         """Makes what is there as the documents say, and waits until it is ready.
 
         Applied twice it changes nothing the second time. What an earlier release made and these
@@ -67,6 +86,7 @@ class Platform(Protocol):
         Args:
             documents: With their secrets.
             bento: Tag of the Bento.
+            probe: What it will be asked then, for platforms that can ask it before callers do.
             say: Takes progress.
         """
 
@@ -81,8 +101,12 @@ class Platform(Protocol):
     def look(self, documents: Sequence[Document]) -> Seen:
         """Returns what is there, compared with what was sent (without its secrets)."""
 
-    def delete(self, documents: Sequence[Document], say: Say) -> None:
-        """Takes away what the documents name, but no data; what is not there is fine."""
+    def delete(self, documents: Sequence[Document], say: Say) -> str:
+        """Takes away what the documents name, but no data; what is not there is fine.
+
+        Returns:
+            Sentences on what was there before, and stays; empty where nothing was.
+        """
 
 
 V_contra = TypeVar("V_contra", bound=Values, contravariant=True)

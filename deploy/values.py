@@ -7,7 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    PlainSerializer,
+    SerializationInfo,
+    ValidationError,
+    model_validator,
+)
 from pydantic import Field as Setting
 
 from deploy.errors import ValuesError
@@ -25,6 +31,7 @@ __all__ = [
     "Smoke",
     "Values",
     "read_values",
+    "secrets_of",
 ]
 
 _DNS: Final = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -56,9 +63,15 @@ def _variable(name: str) -> str:
     return name
 
 
+def _noted(name: str, info: SerializationInfo) -> str:
+    if info.context is not None:
+        info.context.add(name)
+    return name
+
+
 DnsName = Annotated[str, AfterValidator(_dns)]
 ImageRef = Annotated[str, AfterValidator(_image)]
-Secret = Annotated[str, AfterValidator(_variable)]
+Secret = Annotated[str, AfterValidator(_variable), PlainSerializer(_noted)]
 """Name of an environment variable of whoever deploys; see `deploy.documents`."""
 
 
@@ -129,6 +142,18 @@ class ImageValues(Values):
     """
 
     image: ImageRef
+
+
+def secrets_of(values: Values, *, chosen: bool = False) -> frozenset[str]:
+    """Returns the names of the variables that values declare for secrets.
+
+    Args:
+        values: Of a deployment.
+        chosen: Only those that the values say themselves, not those that a target asks for anyway.
+    """
+    found: set[str] = set()
+    values.model_dump(context=found, exclude_defaults=chosen)  # passes every secret to `_noted`
+    return frozenset(found)
 
 
 V = TypeVar("V", bound=Values)

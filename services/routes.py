@@ -22,12 +22,15 @@ from services.health import Health
 from services.wire import swagger
 from services.wire.contract import INVOCATIONS, SCORE, vertex_ai
 from switchyard import settings
-from switchyard.errors import InvalidInput, MethodNotAllowed
+from switchyard.errors import InvalidInput, MethodNotAllowed, SwitchyardError
 
 __all__ = ["Routes"]
 
 PROBE: Final = "AIP_HEALTH_ROUTE"
 """What metrics call Vertex AI's probe: its path holds the ids of resources."""
+
+OTHERS: Final = ("/metrics", "/feedback", "/admin/v1")
+"""Paths, and beginnings of them, that others ask for even where Vertex AI calls."""
 
 
 class Routes:
@@ -67,7 +70,16 @@ class Routes:
         """Adds one of Vertex AI's routes.
 
         Where the path means something already, that gives way: Vertex AI is the only caller then.
+
+        Raises:
+            SwitchyardError: Others would ask for that path too.
         """
+        if any(f"{path}/".startswith(f"{other}/") for other in OTHERS):
+            variable = "AIP_PREDICT_ROUTE" if method == "POST" else PROBE
+            raise SwitchyardError(
+                f"{variable} is {path!r}, which is a route of Switchyard's own that would be lost; "
+                "take another path."
+            )
         self._methods.setdefault(path, {})[method] = handler
         self._names.setdefault(path, name)
 

@@ -6,7 +6,7 @@ Every refusal of Switchyard, on any route and in any command, is one of these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -122,9 +122,18 @@ class NotFound(SwitchyardError):
 
 
 class MethodNotAllowed(SwitchyardError):
-    """The route is there, for another HTTP method."""
+    """The route is there, for another HTTP method.
+
+    Attributes:
+        allowed: The methods that it is there for; an answer names them (RFC 9110, 15.5.6).
+    """
 
     status, code = 405, "method_not_allowed"
+
+    def __init__(self, path: str, method: str, taken: Iterable[str]) -> None:
+        names = sorted(taken)
+        super().__init__(f"{path} takes {' or '.join(names)}, not {method}.")
+        self.allowed = (*names, "HEAD") if "GET" in names else tuple(names)
 
 
 class Conflict(SwitchyardError):

@@ -117,10 +117,19 @@ def mode() -> str | None:
 
 
 def vertex_routes() -> tuple[str | None, str | None]:
-    """Returns the paths of predictions and of probes that Vertex AI asks for, None elsewhere."""
-    given = (os.environ.get(name, "") for name in ("AIP_PREDICT_ROUTE", "AIP_HEALTH_ROUTE"))
-    predict, health = (path.strip() or None for path in given)
-    return predict, health
+    """Returns the paths of predictions and of probes that Vertex AI asks for, None elsewhere.
+
+    Raises:
+        SwitchyardError: What is set is no path.
+    """
+    return _route("AIP_PREDICT_ROUTE"), _route("AIP_HEALTH_ROUTE")
+
+
+def _route(name: str) -> str | None:
+    given = os.environ.get(name, "").strip()
+    if given and not given.startswith("/"):
+        raise SwitchyardError(f"{name} must be a path that begins with '/', not {given!r}.")
+    return given or None
 
 
 def vertex_megabytes() -> float:

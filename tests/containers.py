@@ -25,7 +25,7 @@ from e2e.server import ROOT, free_port, wait_until
 PROGRAMS = ("podman", "buildah", "runc", "skopeo", "mmdebstrap")
 BUILD_SECONDS = 1500
 BASE_SECONDS = 300
-START_SECONDS = 120
+START_SECONDS = 300
 
 
 class Engine:

@@ -1,17 +1,13 @@
 """A real MLflow server for tests, from an environment of its own.
 
-The whole of MLflow pins other versions of pandas and pyarrow than this project, so it is installed
-beside it, once, in `.cache/mlflow-server` below the project's root.
+The whole of MLflow pins other versions of pandas and pyarrow than this project.
 """
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import os
-import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,28 +15,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
-import pytest
-from e2e.server import ROOT, free_port, wait_until
+from e2e.server import free_port, wait_until
+from tools_env import python_tools
 
 VERSION = importlib.metadata.version("mlflow-skinny")
-FOLDER = ROOT / ".cache" / "mlflow-server"
-INSTALL_SECONDS = 280
 START_SECONDS = 90
-
-UNREACHABLE = (
-    "NewConnectionError",
-    "ConnectTimeoutError",
-    "ReadTimeoutError",
-    "NameResolutionError",
-    "ProxyError",
-)
-"""What pip says when it cannot reach the package index."""
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """Runs a server with a database and artefacts in a folder; yields its address."""
-    python = environment()
+    python = python_tools("mlflow-server", f"mlflow=={VERSION}") / "python"
     port = free_port()
     command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1"]
@@ -66,31 +51,6 @@ def answers(server: subprocess.Popen[bytes], address: str) -> bool:
         return httpx.get(f"{address}/health", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def environment() -> str:
-    """Returns the Python of the server's environment, which is made if it is not there."""
-    FOLDER.parent.mkdir(exist_ok=True)
-    python, ready = FOLDER / "bin" / "python", FOLDER / f"ready-{VERSION}"
-    with FOLDER.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.exists():
-            shutil.rmtree(FOLDER, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", FOLDER], check=True, timeout=60)
-            install([str(python), "-m", "pip", "install", "--quiet", f"mlflow=={VERSION}"])
-            ready.touch()
-    return str(python)
-
-
-def install(command: list[str]) -> None:
-    run = subprocess.run(
-        command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-    )
-    if run.returncode == 0:
-        return
-    if any(words in run.stderr for words in UNREACHABLE):
-        pytest.skip(f"the package index with MLflow's server is out of reach: {run.stderr[-300:]}")
-    pytest.fail(f"MLflow's server cannot be installed:\n{run.stderr[-2000:]}")
 
 
 @contextmanager

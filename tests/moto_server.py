@@ -1,26 +1,18 @@
 """A server that answers as AWS does, moto's, for tests; from an environment of its own.
 
-It brings a web server that nothing else here needs, so it is installed beside the project, once, in
-`.cache/moto-server` below the project's root.
+It brings a web server that nothing else here needs.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import httpx
-import pytest
-from e2e.server import ROOT, free_port, wait_until
-from mlflow_server import UNREACHABLE
+from e2e.server import free_port, wait_until
+from tools_env import python_tools
 
 VERSION = "5.2.5"
-FOLDER = ROOT / ".cache" / "moto-server"
-INSTALL_SECONDS = 240
 START_SECONDS = 60
 
 
@@ -51,7 +43,8 @@ class MotoServer:
         }
 
     def start(self) -> None:
-        command = [environment(), "-H", "127.0.0.1", "-p", str(self.port)]
+        program = python_tools("moto-server", f"moto[server]=={VERSION}") / "moto_server"
+        command = [program, "-H", "127.0.0.1", "-p", str(self.port)]
         self._process = subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,
@@ -74,29 +67,3 @@ class MotoServer:
             return httpx.get(f"{self.url}/moto-api", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
-
-
-def environment() -> Path:
-    """Returns the server's program; its environment is made if it is not there."""
-    FOLDER.parent.mkdir(exist_ok=True)
-    ready = FOLDER / f"ready-{VERSION}"
-    with FOLDER.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.exists():
-            shutil.rmtree(FOLDER, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", FOLDER], check=True, timeout=60)
-            _install(f"moto[server]=={VERSION}")
-            ready.touch()
-    return FOLDER / "bin" / "moto_server"
-
-
-def _install(requirement: str) -> None:
-    command = [FOLDER / "bin" / "python", "-m", "pip", "install", "--quiet", requirement]
-    run = subprocess.run(
-        command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-    )
-    if run.returncode == 0:
-        return
-    if any(words in run.stderr for words in UNREACHABLE):
-        pytest.skip(f"the package index with moto's server is out of reach: {run.stderr[-300:]}")
-    pytest.fail(f"moto's server cannot be installed:\n{run.stderr[-2000:]}")

@@ -22,14 +22,12 @@ from deploy.azureml.documents import (
     autoscale_name,
 )
 from deploy.azureml.problems import told
-from deploy.azureml.traffic import ALL, Split, shown, steps
+from deploy.azureml.traffic import Split, shown, steps
 from deploy.azureml.values import AzureMLValues
-from deploy.bento import find
 from deploy.documents import Document
 from deploy.errors import DeployFailed
 from deploy.smoke import Probe, smoke_test
 from deploy.target import Reply, Say, Seen
-from switchyard.errors import NotFound
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import OnlineDeployment, OnlineEndpoint
@@ -83,12 +81,18 @@ class AzureML:
         self._values = values
         self._azure = azure
         self._only: str | None = None
-        self._applied = False
-        self._found: Split | None = None
+        self._found: OnlineEndpoint | None = None
+        self._spared: frozenset[str] = frozenset()
 
-    def apply(self, documents: Sequence[Document], bento: str, say: Say) -> None:
+    def spare(self, documents: Sequence[Document]) -> None:
+        """Notes the endpoint with its traffic, and the deployments in it."""
+        self._found = self._azure.endpoint()
+        if self._found is not None:
+            self._must_be_ours(self._found)
+            self._spared = frozenset(str(each.name) for each in self._azure.deployments())
+
+    def apply(self, documents: Sequence[Document], bento: str, probe: Probe, say: Say) -> None:
         """Makes a deployment beside the present one, asks it alone, then gives it the traffic."""
-        self._applied = True
         sent = _Sent.read(documents)
         endpoint = self._make_endpoint(sent, say)
         self.facts["scoring_uri"] = endpoint.scoring_uri
@@ -103,7 +107,8 @@ class AzureML:
         proven = sent.name in last
         for split in way[-1:] if proven else way:
             # A share of the live requests is for what has shown that it answers.
-            self._ask_alone(sent.name, bento, say)
+            with self._alone(sent.name):
+                smoke_test(self, probe, say)
             self._move(split, sent.name if split is way[-1] else None, say)
             if split is not way[-1]:
                 self._hold(split, say)
@@ -148,43 +153,45 @@ class AzureML:
             self._azure.log(sent.name) if bad else "",
         )
 
-    def delete(self, documents: Sequence[Document], say: Say) -> None:
+    def delete(self, documents: Sequence[Document], say: Say) -> str:
         """Takes the endpoint away with all its deployments, and their autoscale settings.
 
-        After an `apply` of this object that is for what it has made. Traffic that it found on
-        deployments that nobody here knows of, as they were made from another machine, goes back
-        to them then.
+        An endpoint that is spared stays, with its deployments; it gets its traffic back.
         """
-        if self._applied and self._found is None:
-            return
         there = self._azure.settle(self._azure.endpoint, say)
         if there is None:
-            return
+            return ""
         self._must_be_ours(there)
-        if self._found is not None and self._found.traffic:
-            self._undo(self._found, _Sent.read(documents), say)
-            return
+        if self._found is not None:
+            return self._undo(self._found, there, _Sent.read(documents).name, say)
         for each in self._azure.deployments():
-            self._drop_autoscale(each)
+            self._drop_autoscale(each, say)
         self._azure.drop_endpoint(say)
+        return ""
 
-    def _undo(self, found: Split, sent: _Sent, say: Say) -> None:
-        there = self._there()
-        if _split(there) != found:
-            whole = next((name for name, share in found.traffic.items() if share == ALL), None)
-            self._move(found, whole, say)
-        made = self._azure.deployment(sent.name)
-        if made is not None and sent.name not in found.traffic:
+    def _undo(self, found: OnlineEndpoint, there: OnlineEndpoint, name: str, say: Say) -> str:
+        split = _split(found)
+        changed = (_split(there), _tags(there)) != (split, _tags(found))
+        if changed or compare.endpoint(found, there):
+            self._azure.put_endpoint(found, f"moving the traffic: {shown(split)}", say)
+        stays = (
+            f"The endpoint {found.name} was there before it, and has its traffic as it was then: "
+            f"{shown(split)}."
+        )
+        if name in self._spared:
+            return f"{stays} So was its deployment {name}, which stays as it was sent now."
+        made = self._azure.deployment(name)
+        if made is not None:
+            if state_of(made) in MOVING:
+                return f"{stays} Its own deployment {name} is still {state_of(made)}, and stays."
             self._drop(made, say)
+        return f"{stays} What it made was taken away."
 
     def _make_endpoint(self, sent: _Sent, say: Say) -> Any:
         there = self._azure.settle(self._azure.endpoint, say)
         doing = f"making the endpoint {sent.endpoint.name!r}"
         if there is not None:
             self._must_be_ours(there)
-        if self._found is None:
-            self._found = _split(there)
-        if there is not None:
             if not compare.endpoint(sent.endpoint, there) and state_of(there) == GOOD:
                 return there
             sent.endpoint.tags = _tags(there)
@@ -216,21 +223,9 @@ class AzureML:
             say("setting the rules of autoscaling")
             self._azure.put_autoscale(body)
 
-    def _ask_alone(self, name: str, bento: str, say: Say) -> None:
-        """Asks for a prediction of this deployment, whatever the traffic is.
-
-        Where the store does not hold the Bento any more, as of a release that is taken up again,
-        nothing is known to ask here; the smoke test after all is the only one then.
-        """
-        try:
-            probe = Probe.of(find(bento), self._values.smoke)
-        except NotFound:
-            return
-        with self._alone(name):
-            smoke_test(self, probe, say)
-
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
+        """Asks this deployment, whatever the traffic is."""
         self._only = name
         try:
             yield
@@ -260,7 +255,7 @@ class AzureML:
     def _clear(self, name: str, say: Say) -> None:
         """Takes away what earlier releases made, but for the one before where that is kept."""
         endpoint = self._there()
-        kept = {name}
+        kept = {name, *self._spared}
         if self._values.traffic.keep:
             kept.add(_tags(endpoint).get(BEFORE, ""))
         for each in self._azure.deployments():
@@ -273,12 +268,13 @@ class AzureML:
                 self._drop(each, say)
 
     def _drop(self, deployment: OnlineDeployment, say: Say) -> None:
-        self._drop_autoscale(deployment)
+        self._drop_autoscale(deployment, say)
         self._azure.drop_deployment(str(deployment.name), say)
 
-    def _drop_autoscale(self, deployment: OnlineDeployment) -> None:
+    def _drop_autoscale(self, deployment: OnlineDeployment, say: Say) -> None:
         # Who never scales needs no rights on Azure Monitor.
         if SCALES.items() <= _tags(deployment).items():
+            say(f"taking away the rules of autoscaling of {deployment.name}")
             self._azure.drop_autoscale(autoscale_name(self._values.name, str(deployment.name)))
 
     def _there(self) -> Any:

@@ -99,9 +99,11 @@ class Cloud:
     def drop(self, say: Say) -> None:
         """Ends the deployment, then takes it away."""
         name, cluster = self._values.name, self._values.cluster
+        say(f"ending the deployment {name}")
         with told(f"ending the deployment {name!r}"):
             self._client.deployment.terminate(name, cluster)
         self.wait(("terminated",), (), say)
+        say(f"taking away the deployment {name}")
         with told(f"taking away the deployment {name!r}"):
             self._client.deployment.delete(name, cluster)
 

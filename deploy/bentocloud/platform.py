@@ -12,6 +12,7 @@ from deploy.bentocloud.documents import DEPLOYMENT, MADE_BY, SECRET
 from deploy.bentocloud.values import BentoCloudValues
 from deploy.documents import Document
 from deploy.errors import DeployFailed
+from deploy.smoke import Probe
 from deploy.target import Reply, Say, Seen
 
 if TYPE_CHECKING:
@@ -32,19 +33,22 @@ class BentoCloud:
         self.facts: dict[str, Any] = {}
         self._values = values
         self._cloud = cloud
-        self._applied = False
         self._found: dict[str, Any] | None = None
 
-    def apply(self, documents: Sequence[Document], bento: str, say: Say) -> None:
+    def spare(self, documents: Sequence[Document]) -> None:
+        """Notes the deployment, in a form that makes it again."""
+        there = self._cloud.get()
+        if there is not None:
+            self._must_be_ours(there)
+            self._found = _again(there)
+
+    def apply(self, documents: Sequence[Document], bento: str, probe: Probe, say: Say) -> None:
         """Stores the secret, pushes the Bento, deploys it, and waits until all services run."""
-        self._applied = True
         deployment = _content(documents, DEPLOYMENT)
         strict.check(deployment, DEPLOYMENT)
         there = self._cloud.get()
         if there is not None:
             self._must_be_ours(there)
-        if self._found is None:
-            self._found = _again(there)
         say("storing the secret")
         self._cloud.put_secret(_content(documents, SECRET))
         status = None if there is None else there.get_status(refetch=False).status
@@ -75,23 +79,33 @@ class BentoCloud:
             f"Its log stands at {there.admin_console}." if state == "failed" else "",
         )
 
-    def delete(self, documents: Sequence[Document], say: Say) -> None:
+    def delete(self, documents: Sequence[Document], say: Say) -> str:
         """Ends the deployment and takes it away, and its secret; the pushed Bento stays.
 
-        After an `apply` of this object that is for what it has made. A deployment that it found
-        and that nobody here knows of, as it was made from another machine, is brought back then.
+        A deployment that is spared is made as it was.
         """
-        if self._applied and self._found is None:
-            return
         there = self._cloud.get()
+        secret = _content(documents, SECRET)["name"]
         if there is not None:
             self._must_be_ours(there)
-            if self._found:
-                say(f"bringing back {self._found.get('bento')}")
-                self._cloud.deploy(self._found, there.cluster)
-                return
+        if self._found is not None:
+            self._undo(self._found, there, say)
+            return (
+                f"{self._found['bento']}, which was there before it, is there as it was then. The "
+                f"secret {secret} may hold what this release was to get: BentoCloud shows no "
+                "values that could be put back."
+            )
+        if there is not None:
             self._cloud.drop(say)
-        self._cloud.drop_secret(_content(documents, SECRET)["name"])
+        say(f"taking away the secret {secret}")
+        self._cloud.drop_secret(secret)
+        return ""
+
+    def _undo(self, found: dict[str, Any], there: Deployment | None, say: Say) -> None:
+        if there is None or _again(there) != found:
+            say(f"bringing back {found['bento']}")
+            self._cloud.deploy(found, None if there is None else there.cluster)
+            self._cloud.wait(READY, FAILED, say)
 
     def _address(self) -> str:
         there = self._cloud.get()
@@ -126,6 +140,6 @@ def _told(there: Deployment) -> dict[str, Any]:
     return {} if config is None else {"access_authorization": False} | config.to_dict()
 
 
-def _again(there: Deployment | None) -> dict[str, Any]:
-    """Returns a deployment file that makes a deployment as it is; of none an empty one."""
-    return {} if there is None else _told(there) | {"labels": [dict(MADE_BY)]}
+def _again(there: Deployment) -> dict[str, Any]:
+    """Returns a deployment file that makes a deployment as it is."""
+    return _told(there) | {"labels": [dict(MADE_BY)]}

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
+from deploy.compose.services import WEBHOOK
 from deploy.compose.values import ComposeValues
 from deploy.documents import Document
 from switchyard.settings import ROOT
@@ -29,7 +30,7 @@ def monitoring_files(values: ComposeValues) -> list[Document]:
     return [
         Document("prometheus/prometheus.yml", _prometheus()),
         *rules,
-        Document("alertmanager/alertmanager.yml", _alertmanager(values.alert_webhook)),
+        Document("alertmanager/alertmanager.yml", _alertmanager(values.alert_webhook is not None)),
         Document("grafana/datasources/prometheus.yml", _datasource()),
         Document("grafana/providers/switchyard.yml", _provider()),
         *dashboards,
@@ -50,10 +51,10 @@ def _prometheus() -> dict[str, Any]:
     }
 
 
-def _alertmanager(webhook: str | None) -> dict[str, Any]:
+def _alertmanager(posts: bool) -> dict[str, Any]:
     receiver: dict[str, Any] = {"name": "team"}
-    if webhook is not None:
-        receiver["webhook_configs"] = [{"url": webhook}]
+    if posts:
+        receiver["webhook_configs"] = [{"url_file": WEBHOOK}]
     return {
         "route": {
             "receiver": "team",

@@ -15,6 +15,7 @@ from deploy.compose.target import ENVIRONMENT, FILE
 from deploy.compose.values import ComposeValues, bytes_of
 from deploy.documents import Document, text
 from deploy.errors import DeployFailed
+from deploy.smoke import Probe
 from deploy.target import Reply, Say, Seen
 from switchyard import settings
 
@@ -41,18 +42,31 @@ class ComposePlatform:
         self._values = values
         self._folder = settings.home() / "deploy" / "compose" / values.name
         self._headers: dict[str, str] = {}
+        self._spares = False
 
-    def apply(self, documents: Sequence[Document], bento: str, say: Say) -> None:
+    def spare(self, documents: Sequence[Document]) -> None:
+        """Notes whether the project has containers."""
+        self._spares = bool(self._engine.containers(self._values.name))
+
+    def apply(self, documents: Sequence[Document], bento: str, probe: Probe, say: Say) -> None:
         """Starts what the documents say, and waits until all of it is healthy."""
+        say("pulling images and starting containers")
         variables = _variables(documents)
         token = variables.get(self._values.admin_token or "")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._write(documents)
         self.facts = {"address": _address(documents)}  # of these documents: values may be newer
-        say("pulling images and starting containers")
         end = time.monotonic() + self._values.ready_within
-        self._compose(("up", "--detach", "--remove-orphans"), variables, self._values.ready_within)
         expected = _services(documents)
+        try:
+            self._compose(
+                ("up", "--detach", "--remove-orphans"), variables, self._values.ready_within
+            )
+        except DeployFailed as error:
+            # Compose waits for services that others depend on, and says nothing of their logs.
+            found = self._engine.containers(self._values.name)
+            ended = [self._ended(each) for each in found if _is_bad(each)]
+            raise DeployFailed("; ".join((error.message.rstrip("."), *ended))) from error
         while waiting := self._waiting(expected):
             say(f"waiting for {', '.join(waiting)}")
             if time.monotonic() >= end:
@@ -89,13 +103,23 @@ class ComposePlatform:
             why="; ".join(f"{each.service}: {self._engine.last_words(each)}" for each in bad),
         )
 
-    def delete(self, documents: Sequence[Document], say: Say) -> None:
-        """Stops and removes the containers and networks; volumes stay."""
+    def delete(self, documents: Sequence[Document], say: Say) -> str:
+        """Stops and removes the containers and networks; volumes stay.
+
+        A project that is spared stays: what it was like before is not known here.
+        """
+        if self._spares:
+            return (
+                f"Nothing was taken away: the project {self._values.name} had containers before "
+                "it, and those that are there now may be of either; deploy again what they were "
+                "from, or `delete` them."
+            )
         say("stopping and removing containers; volumes stay")
         self._write(documents)
         unset = dict.fromkeys(_variables(documents), "unset")  # Compose wants them for all it does
         self._compose(("down", "--remove-orphans"), unset, STOP_SECONDS)
         shutil.rmtree(self._folder)
+        return ""
 
     def _write(self, documents: Sequence[Document]) -> None:
         """Writes the files; containers of any user must be able to read them.
@@ -131,11 +155,12 @@ class ComposePlatform:
         found = {each.service: each for each in self._engine.containers(self._values.name)}
         for each in found.values():
             if _is_bad(each):
-                raise DeployFailed(
-                    f"{each.service} is {_state(each)}; its log ends: "
-                    f"{self._engine.last_words(each)}"
-                )
+                raise DeployFailed(self._ended(each))
         return [name for name in expected if name not in found or not _is_ready(found[name])]
+
+    def _ended(self, container: Container) -> str:
+        words = self._engine.last_words(container)
+        return f"{container.service} is {_state(container)}; its log ends: {words}"
 
     def _late(self, waiting: Sequence[str]) -> str:
         found = self._engine.containers(self._values.name)

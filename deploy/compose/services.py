@@ -16,7 +16,7 @@ from deploy.documents import Document
 from deploy.errors import ValuesError
 from switchyard.plan import Plan
 
-__all__ = ["SENT", "compose_file"]
+__all__ = ["SENT", "WEBHOOK", "compose_file"]
 
 SENT: Final = "switchyard.sent"
 """Label with a digest of what was sent of a service, its files included."""
@@ -29,12 +29,19 @@ HARDENED: Final = {
     "logging": {"options": {"max-size": "10m"}},
 }
 
-READY: Final = (
-    "import urllib.request as r; r.urlopen('http://127.0.0.1:3000/readyz', timeout=4).close()"
-)
+ASK: Final = "__import__('urllib.request').request.urlopen('http://127.0.0.1:{}',timeout=4).close()"
+"""Health check of images with Python. It has no space: where Docker's Compose speaks to Podman, a
+word with a space becomes several."""
 
 COMMAND: Final = "from cli.main import main; main()"
 """The command `switchyard` in the image, which holds the project and does not install it."""
+
+WEBHOOK: Final = "/tmp/webhook"
+"""File in Alertmanager's container with the URL that it posts to."""
+
+POSTS: Final = f'umask 077; printf %s "$$URL" > {WEBHOOK}; exec /bin/alertmanager "$$@"'
+"""Starts Alertmanager, which reads secrets from files; this one lies in memory. A secret of
+Compose's would lie on the disk, and open to all: the user in the container does not own it."""
 
 CODE: Final = "/home/bentoml/bento/src"
 HOME: Final = "/home/bentoml/switchyard"
@@ -103,7 +110,7 @@ def _server(values: ComposeValues) -> Service:
         "networks": ["front", "back"],
         **_after_database(values),
         "healthcheck": {
-            "test": ["CMD", "python", "-I", "-S", "-c", READY],
+            "test": ["CMD", "python", "-I", "-S", "-c", ASK.format("3000/readyz")],
             "interval": "10s",
             "timeout": "5s",
             "retries": 3,
@@ -182,6 +189,7 @@ def _monitoring(values: ComposeValues) -> dict[str, Service]:
                 "--storage.path=/alertmanager",
                 "--cluster.listen-address=",
             ],
+            **_posting(values.alert_webhook),
             "volumes": ["./alertmanager:/etc/alertmanager:ro", "alertmanager:/alertmanager"],
             **_limits(0.5, "256m"),
         },
@@ -202,6 +210,16 @@ def _monitoring(values: ComposeValues) -> dict[str, Service]:
             "tmpfs": ["/tmp"],
             **_limits(1.0, "512m"),
         },
+    }
+
+
+def _posting(webhook: str | None) -> dict[str, Any]:
+    if webhook is None:
+        return {}
+    return {
+        "entrypoint": ["sh", "-c", POSTS, "alertmanager"],
+        "environment": {"URL": _variable(webhook)},
+        "tmpfs": ["/tmp"],
     }
 
 
@@ -226,7 +244,7 @@ def _redis(values: ComposeValues) -> Service:
 def _mlflow(values: ComposeValues) -> Service:
     """Returns MLflow; a new volume has the rights of what it covers, and all may write to that."""
     port = values.ports.mlflow
-    check = "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/health', timeout=4)"
+    check = ASK.format("5000/health")
     return {
         "image": values.images.mlflow,
         **HARDENED,
@@ -237,7 +255,11 @@ def _mlflow(values: ComposeValues) -> Service:
             *("--artifacts-destination", "/var/tmp/artifacts"),
             f"--allowed-hosts=localhost:{port},127.0.0.1:{port},mlflow:5000",
         ],
-        "environment": {"HOME": "/tmp", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        "environment": {
+            "HOME": "/tmp",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # judges of language models
+        },
         "ports": [_published("127.0.0.1", port, 5000)],
         "volumes": ["mlflow:/var/tmp"],
         "tmpfs": ["/tmp"],

@@ -43,6 +43,7 @@ class Compose:
             values.database,
             values.postgresql_password if "postgresql" in values.parts else None,
             values.grafana_password if "monitoring" in values.parts else None,
+            values.alert_webhook if "monitoring" in values.parts else None,
         ]
         variables = {name: f"${{{name}}}" for name in sorted({each for each in named if each})}
         return [Document(FILE, content), *files, Document(ENVIRONMENT, {**variables})]

@@ -88,7 +88,7 @@ class Images(Section):
     grafana: ImageRef = "docker.io/grafana/grafana:12.1.1"
     postgresql: ImageRef = "docker.io/library/postgres:17.6-alpine"
     redis: ImageRef = "docker.io/library/redis:7.4.5-alpine"
-    mlflow: ImageRef = "ghcr.io/mlflow/mlflow:v3.4.0"
+    mlflow: ImageRef = "ghcr.io/mlflow/mlflow:v3.17.2"
 
 
 class ComposeValues(ImageValues):
@@ -105,7 +105,8 @@ class ComposeValues(ImageValues):
         postgresql_password: Variable with the password of the PostgreSQL among the parts.
         grafana_password: Variable with the password of Grafana's user `admin`.
         log_store: URL of the folder of the prediction log; left out, it lies in the volume.
-        alert_webhook: URL that alerts are posted to; left out, they are only shown.
+        alert_webhook: Variable with the URL that alerts are posted to; left out, they are only
+            shown.
         drift_every: Pause between two drift reports of the part `drift`.
         ports: Ports of the parts.
         images: Images of the parts.
@@ -120,7 +121,7 @@ class ComposeValues(ImageValues):
     postgresql_password: Secret = "POSTGRES_PASSWORD"
     grafana_password: Secret = "GRAFANA_PASSWORD"
     log_store: str | None = None
-    alert_webhook: str | None = None
+    alert_webhook: Secret | None = None
     drift_every: Duration = 86_400.0
     ports: Ports = Setting(default_factory=Ports)
     images: Images = Setting(default_factory=Images)

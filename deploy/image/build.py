@@ -148,7 +148,7 @@ def wheels_of(bento: Bento, folder: Path | None) -> list[Path]:
         for path in sorted(folder.glob("*.whl"))
         if _canonical(path.name.split("-")[0]) in wanted
     ]
-    gpu = any(host.gpu for host in bento.hosts)
+    gpu = any(host.gpu for host in bento.hosts if host.framework == "torch")
     return [path for path in found if not (gpu and "+cpu" in path.name)]
 
 

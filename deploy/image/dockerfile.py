@@ -8,6 +8,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from deploy.bento import Bento
+from switchyard.errors import InvalidInput
 
 __all__ = ["CUDA_IMAGE", "PYTHON_IMAGE", "render"]
 
@@ -31,15 +32,26 @@ def render(bento: Bento, *, wheels: bool = False, base_image: str | None = None)
         wheels: Whether the folder `wheels` of the context has wheels that the index does not have;
             without it, torch for CPUs comes from PyTorch's own index.
         base_image: Image to take instead of Docker Hub's, such as a copy in a registry of yours.
+
+    Raises:
+        InvalidInput: Both torch and TensorFlow are to have GPUs.
     """
-    gpu = any(host.gpu for host in bento.hosts)
+    on_gpu = {str(host.framework) for host in bento.hosts if host.gpu}
+    if on_gpu >= {"torch", "tensorflow"}:
+        raise InvalidInput(
+            f"The hosts of torch and of TensorFlow in {bento.tag} both declare GPUs, but one image "
+            "cannot hold both: torch brings CUDA 13, TensorFlow CUDA 12, and cuDNN of each lies at "
+            "the same place. Give a GPU to one of them, or make an image of each: "
+            "make image FRAMEWORKS=torch."
+        )
+    gpu = bool(on_gpu)
     frameworks = sorted({str(host.framework) for host in bento.hosts})
     python = base_image if base_image and not gpu else PYTHON_IMAGE
     base = base_image or (CUDA_IMAGE if gpu else PYTHON_IMAGE)
     options = ""
     if wheels:
         options = " --find-links /build/wheels"
-    elif "torch" in frameworks and not gpu:
+    elif "torch" in frameworks and "torch" not in on_gpu:
         options = " --torch-backend cpu"
     environment = Environment(
         loader=FileSystemLoader(HERE),
@@ -53,6 +65,7 @@ def render(bento: Bento, *, wheels: bool = False, base_image: str | None = None)
         gpu=gpu,
         wheels=wheels,
         options=options,
+        plain_tensorflow=gpu and "tensorflow" in frameworks and "tensorflow" not in on_gpu,
         python_image=python,
         base_image=base,
         python_version="3.11",

@@ -31,6 +31,9 @@ BENTO: Final = "/home/bentoml/bento"
 HOME: Final = "/home/bentoml/switchyard"
 SCRATCH: Final = Path("/tmp")
 PORT_FILE: Final = SCRATCH / "switchyard.port"
+BOARD: Final = SCRATCH / "Router.board"
+"""Where the workers of a router that serves alone tell each other how they are."""
+
 PROBE_SECONDS: Final = 4.0
 
 
@@ -150,6 +153,7 @@ def main() -> None:
     words = command(arguments, number)
     environ = environment(os.environ)
     PORT_FILE.write_text(str(number))
+    BOARD.unlink(missing_ok=True)  # of this container before it was started again
     try:
         os.execvpe(words[0], words, environ)
     except OSError as error:
@@ -159,9 +163,11 @@ def main() -> None:
 def _elsewhere(name: str) -> list[str]:
     """Returns what keeps BentoML from making the controller within a router that serves alone.
 
-    The two never call each other, so the address of the one that runs elsewhere is never used.
+    The two never call each other, so the socket of the one that runs elsewhere is never used; the
+    board of the router's workers lies beside it.
     """
-    return ["--depends", "Controller=http://127.0.0.1:9"] if name == "Router" else []
+    socket = BOARD.with_name("Controller.sock")
+    return ["--depends", f"Controller=file://{socket}"] if name == "Router" else []
 
 
 def _writable(folder: Path) -> bool:

@@ -12,13 +12,15 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from deploy.errors import DeployFailed
 from deploy.target import Say
 
-__all__ = ["Kubectl", "Unreachable", "current_context"]
+__all__ = ["Kubectl", "Unreachable", "current_context", "insist"]
+
+T = TypeVar("T")
 
 COMMAND_SECONDS: Final = 120
 """How long one command may take."""
@@ -99,15 +101,7 @@ class Kubectl:
 
     def patiently(self, *words: str, stdin: str | None = None, say: Say) -> str:
         """As `run`, but a cluster that does not answer is asked again for a while."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                return self.run(*words, stdin=stdin)
-            except Unreachable as error:
-                if time.monotonic() >= end:
-                    raise
-                say(f"waiting for the cluster: {error.message}")
-                time.sleep(RETRY_SECONDS)
+        return insist(lambda: self.run(*words, stdin=stdin), say)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Starts a command that goes on; what it says comes by its standard output."""
@@ -139,6 +133,19 @@ class Kubectl:
             raise problem(done.stderr)
         lines = (line.split() for line in done.stdout.splitlines() if line.strip())
         return {(line[-3], line[-1]) for line in lines}
+
+
+def insist(ask: Callable[[], T], say: Say) -> T:
+    """Returns what is asked of a cluster; one that does not answer is asked again for a while."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return ask()
+        except Unreachable as error:
+            if time.monotonic() >= end:
+                raise
+            say(f"waiting for the cluster: {error.message}")
+            time.sleep(RETRY_SECONDS)
 
 
 def program() -> str:

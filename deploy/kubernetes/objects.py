@@ -30,6 +30,10 @@ MANAGER: Final = "switchyard"
 
 INSTANCE: Final = "app.kubernetes.io/instance"
 
+NAME_CHARACTERS: Final = 63
+CRON_NAME_CHARACTERS: Final = 52
+"""How long names may be: a CronJob's, to which each run adds eleven, and those of all others."""
+
 ROUTER: Final = "router"
 PORT: Final = 3000
 
@@ -121,7 +125,16 @@ class Draft:
             component: What it belongs to.
             annotations: Its annotations.
             **content: What stands beside its metadata, usually `spec`.
+
+        Raises:
+            ValuesError: Its name is too long.
         """
+        most = CRON_NAME_CHARACTERS if kind == "CronJob" else NAME_CHARACTERS
+        if len(name) > most:
+            raise ValuesError(
+                f"The value 'name' is too long: the {kind} would be called {name!r}, which has "
+                f"{len(name)} characters, and Kubernetes takes {most} there."
+            )
         metadata: Object = {
             "name": name,
             "namespace": self.values.namespace,

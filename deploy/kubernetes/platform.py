@@ -6,17 +6,19 @@ import json
 import os
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from deploy.documents import Document
 from deploy.errors import DeployFailed
 from deploy.kubernetes.address import Door
 from deploy.kubernetes.compare import differences, key_of
-from deploy.kubernetes.kubectl import Kubectl, Unreachable
+from deploy.kubernetes.kubectl import Kubectl, Unreachable, insist
 from deploy.kubernetes.objects import INSTANCE, MANAGER, Object
 from deploy.kubernetes.progress import Progress, judge
+from deploy.kubernetes.replicas import KEEPER, SCALERS, kept
 from deploy.kubernetes.values import KubernetesValues
+from deploy.smoke import Probe
 from deploy.target import Reply, Say, Seen
 
 __all__ = ["Cluster"]
@@ -60,14 +62,22 @@ class Cluster:
         self._values = values
         self._kubectl = kubectl
         self._door = Door(values, kubectl)
+        self._spared: frozenset[tuple[str, str]] = frozenset()
 
-    def apply(self, documents: Sequence[Document], bento: str, say: Say) -> None:
+    def spare(self, documents: Sequence[Document]) -> None:
+        """Notes which objects of ours are there."""
+        self._spared = frozenset(key_of(each) for each in self._ours())
+
+    def apply(self, documents: Sequence[Document], bento: str, probe: Probe, say: Say) -> None:
         """Sends the objects, waits until their pods are ready, and deletes what is left over.
 
-        What is left over goes last: pods of the release before may still use it.
+        What is left over goes last: pods of the release before may still use it. Only what scales
+        pods goes first, as it would change the number that is sent, or fight with what is to.
         """
         wanted = _objects(documents)
         say(f"sending {len(wanted)} objects of {bento}")
+        self._prune(wanted, say, SCALERS)
+        self._keep_numbers(wanted, say)
         sent = [_encoded(each) for each in wanted]
         self._kubectl.patiently(*_apply(), stdin=_list(sent), say=say)
         self._wait([key_of(each)[1] for each in wanted if each["kind"] == "Deployment"], say)
@@ -95,17 +105,28 @@ class Cluster:
             f"{progress.why}." if progress.why else "",
         )
 
-    def delete(self, documents: Sequence[Document], say: Say) -> None:
-        """Deletes the objects and waits until they are gone; volumes and Secrets stay."""
-        served = self._kubectl.kinds()
+    def delete(self, documents: Sequence[Document], say: Say) -> str:
+        """Deletes the objects and waits until they are gone; volumes and Secrets stay.
+
+        Objects that are spared stay, as they are by now: how they were is not known here.
+        """
+        served = insist(self._kubectl.kinds, say)
+        wanted = [each for each in _objects(documents) if each["kind"] not in KEPT]
         named = [
             each
-            for each in _objects(documents)
-            if each["kind"] not in KEPT and (each["apiVersion"], each["kind"]) in served
+            for each in wanted
+            if (each["apiVersion"], each["kind"]) in served and key_of(each) not in self._spared
         ]
         say(f"deleting {len(named)} objects")
         words = ("delete", "--ignore-not-found", "--wait=true", "--timeout=90s", "--filename=-")
         self._kubectl.patiently(*words, stdin=_list(named), say=say)
+        stay = sum(key_of(each) in self._spared for each in wanted)
+        if not stay:
+            return ""
+        return (
+            f"What it made was taken away. What was there before it stays ({stay} of its objects), "
+            "as it has sent it: deploy again what that was from."
+        )
 
     def _wait(self, names: Sequence[str], say: Say) -> None:
         """Waits until Deployments are ready.
@@ -149,17 +170,43 @@ class Cluster:
         except DeployFailed:  # not everybody may read events, and they only say more
             return progress
 
-    def _prune(self, wanted: Iterable[Object], say: Say) -> None:
-        """Deletes what bears our labels and is not wanted any more."""
-        served = self._kubectl.kinds()
-        kinds = [name for version, kind, name in OURS if (version, kind) in served]
-        ours = f"{INSTANCE}={self._values.name},app.kubernetes.io/managed-by={MANAGER}"
-        keep = {key_of(each) for each in wanted}
-        left = [each for each in self._kubectl.objects(kinds, ours) if key_of(each) not in keep]
+    def _keep_numbers(self, wanted: Sequence[Object], say: Say) -> None:
+        """Sees to it that Deployments whose number we say no more keep the one they have."""
+        chosen = ("--selector", self._chosen, "--show-managed-fields", "--output=json")
+        said = self._kubectl.patiently("get", "deployments", *chosen, say=say)
+        numbers = kept(wanted, json.loads(said)["items"])
+        if numbers:
+            names = ", ".join(key_of(each)[1] for each in numbers)
+            say(f"leaving the number of pods of {names} to what scales them")
+            partly = (*_apply(KEEPER), "--validate=false")  # each is only a part of its object
+            self._kubectl.patiently(*partly, stdin=_list(numbers), say=say)
+
+    def _prune(
+        self, wanted: Iterable[Object], say: Say, kinds: Collection[str] | None = None
+    ) -> None:
+        """Deletes what bears our labels and is not wanted any more, of some kinds or of all."""
+        keep = {key_of(each) for each in wanted} | self._spared
+        ours = insist(lambda: self._ours(kinds), say)
+        left = [each for each in ours if key_of(each) not in keep]
         if left:
             say(f"deleting {', '.join(' '.join(key_of(each)) for each in left)}")
             words = ("delete", "--ignore-not-found", "--wait=false", "--filename=-")
             self._kubectl.patiently(*words, stdin=_list([_named(each) for each in left]), say=say)
+
+    def _ours(self, kinds: Collection[str] | None = None) -> list[Object]:
+        """Returns all that bears our labels, but for what is never deleted."""
+        served = self._kubectl.kinds()
+        asked = [
+            name
+            for version, kind, name in OURS
+            if (version, kind) in served and (kinds is None or kind in kinds)
+        ]
+        return self._kubectl.objects(asked, self._chosen) if asked else []
+
+    @property
+    def _chosen(self) -> str:
+        """The labels of all that is ours."""
+        return f"{INSTANCE}={self._values.name},app.kubernetes.io/managed-by={MANAGER}"
 
     def _differences(self, wanted: Sequence[Object]) -> list[str]:
         sent = [each for each in wanted if each["kind"] != "Secret"]
@@ -189,9 +236,9 @@ def _objects(documents: Iterable[Document]) -> list[Object]:
     return [each.content for each in documents if isinstance(each.content, dict)]
 
 
-def _apply() -> tuple[str, ...]:
+def _apply(manager: str = MANAGER) -> tuple[str, ...]:
     """Returns how objects are sent: what was changed by hand is as it was sent again."""
-    manager = f"--field-manager={MANAGER}"
+    manager = f"--field-manager={manager}"
     return ("apply", "--server-side", "--force-conflicts", manager, "--filename=-")
 
 

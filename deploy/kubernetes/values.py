@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from pydantic import Field as Setting
 
-from deploy.values import DnsName, ImageRef, ImageValues, Secret
+from deploy.values import ImageRef, ImageValues, Secret
 from switchyard.formats import Duration
 from switchyard.plan import Framework
 from switchyard.plan_problems import wrong
@@ -34,6 +34,8 @@ __all__ = [
 _QUANTITY: Final = re.compile(r"[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti)")
 _CRON: Final = re.compile(r"(\S+ ){4}\S+")
 _OBJECT: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+LABEL_CHARACTERS: Final = 63
 OWN_VARIABLES: Final = (
     "SWITCHYARD_ADMIN_TOKEN",
     "SWITCHYARD_DATABASE_URL",
@@ -65,6 +67,22 @@ def _object(name: str) -> str:
     return name
 
 
+def _label(name: str) -> str:
+    if not _LABEL.fullmatch(name):
+        raise wrong(f"is {name!r}; take lower-case letters, digits and '-' between them")
+    if len(name) > LABEL_CHARACTERS:
+        raise wrong(
+            f"is {name!r}, which has {len(name)} characters; Kubernetes takes {LABEL_CHARACTERS}"
+        )
+    return name
+
+
+def _own_name(name: str) -> str:
+    if not _label(name)[0].isalpha():
+        raise wrong(f"is {name!r}; begin with a letter, as the names of Services do")
+    return name
+
+
 def _address(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
@@ -75,6 +93,8 @@ def _address(text: str) -> str:
 Quantity = Annotated[str, AfterValidator(_quantity)]
 Cron = Annotated[str, AfterValidator(_cron)]
 ObjectName = Annotated[str, AfterValidator(_object)]
+Namespace = Annotated[str, AfterValidator(_label)]
+OwnName = Annotated[str, AfterValidator(_own_name)]
 Address = Annotated[str, AfterValidator(_address)]
 Percent = Annotated[int, Setting(ge=1, le=100)]
 
@@ -216,7 +236,7 @@ class Gateway(Section):
     """
 
     name: ObjectName
-    namespace: ObjectName | None = None
+    namespace: Namespace | None = None
     host: ObjectName | None = None
     tls: bool = True
 
@@ -229,7 +249,7 @@ class Monitoring(Section):
         labels: What its selectors ask of ServiceMonitors and PrometheusRules.
     """
 
-    namespace: ObjectName = "monitoring"
+    namespace: Namespace = "monitoring"
     labels: dict[str, str] = Setting(default_factory=dict)
 
 
@@ -267,6 +287,7 @@ class KubernetesValues(ImageValues):
     """What a deployment to Kubernetes may be told.
 
     Attributes:
+        name: Of the deployment; objects are named after it, so how long it may be depends on them.
         context: Of the kubeconfig; left out, the one in use.
         namespace: Of everything; it must be there.
         address: Where callers reach it; left out, what Ingress or Gateway say.
@@ -291,8 +312,9 @@ class KubernetesValues(ImageValues):
         jobs: What runs on a schedule.
     """
 
+    name: OwnName = "switchyard"
     context: str | None = None
-    namespace: DnsName = "switchyard"
+    namespace: Namespace = "switchyard"
     address: Address | None = None
     api_key: Secret | None = None
     pull_secrets: list[ObjectName] = Setting(default_factory=list)
@@ -310,7 +332,7 @@ class KubernetesValues(ImageValues):
     ingress: Ingress | None = None
     gateway: Gateway | None = None
     admin: bool = False
-    callers: list[ObjectName] = Setting(default_factory=list)
+    callers: list[Namespace] = Setting(default_factory=list)
     monitoring: Monitoring | None = None
     jobs: Jobs = Setting(default_factory=Jobs)
 

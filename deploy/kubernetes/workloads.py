@@ -93,7 +93,9 @@ def _container(draft: Draft, service: Service) -> Object:
     own, part = component(service), part_of(draft, service)
     image, secrets = draft.values.image, list(secret_names(draft))
     needs = Needs(
-        part.cpu or service.cpu or 1.0, part.memory or _memory(service), gpus(draft, service)[0]
+        part.cpu or service.cpu or service.workers,
+        part.memory or _memory(service),
+        gpus(draft, service)[0],
     )
     if service.framework is not None:
         image = draft.values.host(service.framework).image or image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from deploy.errors import DeployFailed, ExtraMissing
@@ -164,6 +165,19 @@ class Aws:
         except AlreadyThere:
             return False
         return True
+
+    def again(self, service: str, operation: str, seen: Mapping[str, Any]) -> None:
+        """Sends a request that makes a thing as it was when AWS told of it.
+
+        Args:
+            service: As boto3 names it.
+            operation: Likewise.
+            seen: What AWS said; what it adds by itself is left out.
+        """
+        told = self._client(service).meta
+        model = told.service_model.operation_model(told.method_to_api_mapping[operation])
+        known = [key for key in model.input_shape.members if seen.get(key) not in (None, [], "")]
+        self.call(service, operation, **{key: seen[key] for key in known})
 
     def _client(self, service: str) -> Any:
         from botocore.config import Config  # type: ignore[import-untyped]

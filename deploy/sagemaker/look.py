@@ -10,10 +10,10 @@ from deploy.documents import Document
 from deploy.sagemaker.aws import Aws
 from deploy.sagemaker.compare import differences
 from deploy.sagemaker.endpoint import MOVING, weights
-from deploy.sagemaker.naming import bodies
+from deploy.sagemaker.naming import bodies, operation, resource
 from deploy.target import Seen
 
-__all__ = ["look"]
+__all__ = ["already_there", "look"]
 
 FAILED: Final = frozenset({"Failed", "OutOfService", "UpdateRollbackFailed"})
 
@@ -49,6 +49,41 @@ def look(aws: Aws, name: str, documents: Sequence[Document]) -> Seen:
         ),
         why=seen.get("FailureReason", ""),
     )
+
+
+def already_there(aws: Aws, documents: Sequence[Document]) -> dict[str, dict[str, Any]]:
+    """Returns what is there already of what documents make, by their names, as AWS tells it.
+
+    Args:
+        aws: AWS.
+        documents: What is to be sent.
+
+    Raises:
+        DeployFailed: AWS does not tell.
+    """
+    found = {each.name: _there(aws, each) for each in documents}
+    return {name: seen for name, seen in found.items() if seen is not None}
+
+
+def _there(aws: Aws, document: Document) -> dict[str, Any] | None:
+    """Returns what AWS says of the thing that a document makes; None where it is not."""
+    name, kind = resource(document), operation(document)
+    match kind:
+        case "sagemaker.create_model":
+            return aws.find("sagemaker", "describe_model", ModelName=name)
+        case "sagemaker.create_endpoint_config":
+            return aws.find("sagemaker", "describe_endpoint_config", EndpointConfigName=name)
+        case "sagemaker.create_endpoint":
+            return aws.find("sagemaker", "describe_endpoint", EndpointName=name)
+        case "sagemaker.create_transform_job":
+            return aws.find("sagemaker", "describe_transform_job", TransformJobName=name)
+        case "cloudwatch.put_metric_alarm":
+            return _alarms(aws, [document]).get(name)
+        case "application-autoscaling.register_scalable_target":
+            return _scaled(aws, *bodies([document], kind))
+        case "application-autoscaling.put_scaling_policy":
+            return _policy(aws, *bodies([document], kind))
+    return None
 
 
 def _state(status: str) -> Literal["ready", "progressing", "failed"]:
@@ -131,25 +166,31 @@ def _watching(
         name = body["AlarmName"]
         found += _compared(f"The alarm {name}", body, alarms.get(name))
     for body in bodies(documents, "application-autoscaling.register_scalable_target"):
-        page = aws.call(
-            "application-autoscaling",
-            "describe_scalable_targets",
-            ServiceNamespace="sagemaker",
-            ResourceIds=[body["ResourceId"]],
-        )
-        seen = next(iter(page["ScalableTargets"]), None)
-        found += _compared(f"The scaling of {body['ResourceId']}", body, seen)
+        found += _compared(f"The scaling of {body['ResourceId']}", body, _scaled(aws, body))
     for body in bodies(documents, "application-autoscaling.put_scaling_policy"):
-        page = aws.call(
-            "application-autoscaling",
-            "describe_scaling_policies",
-            ServiceNamespace="sagemaker",
-            ResourceId=body["ResourceId"],
-            PolicyNames=[body["PolicyName"]],
-        )
-        seen = next(iter(page["ScalingPolicies"]), None)
-        found += _compared(f"The scaling policy {body['PolicyName']}", body, seen)
+        found += _compared(f"The scaling policy {body['PolicyName']}", body, _policy(aws, body))
     return found
+
+
+def _scaled(aws: Aws, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    page = aws.call(
+        "application-autoscaling",
+        "describe_scalable_targets",
+        ServiceNamespace="sagemaker",
+        ResourceIds=[body["ResourceId"]],
+    )
+    return next(iter(page["ScalableTargets"]), None)
+
+
+def _policy(aws: Aws, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    page = aws.call(
+        "application-autoscaling",
+        "describe_scaling_policies",
+        ServiceNamespace="sagemaker",
+        ResourceId=body["ResourceId"],
+        PolicyNames=[body["PolicyName"]],
+    )
+    return next(iter(page["ScalingPolicies"]), None)
 
 
 def _alarms(aws: Aws, documents: Sequence[Document]) -> dict[str, dict[str, Any]]:

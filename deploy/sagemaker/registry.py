@@ -37,6 +37,7 @@ def bring(aws: Aws, documents: Sequence[Document], image: str, say: Say) -> None
         DeployFailed: It is not there, or cannot be brought there.
     """
     for body in bodies(documents, "ecr.create_repository"):
+        say(f"making the repository {body['repositoryName']}, unless it is there")
         aws.make("ecr", "create_repository", **body)
     for asked in bodies(documents, PUSH):
         if not _is_there(aws, image):

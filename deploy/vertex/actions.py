@@ -54,11 +54,11 @@ class Actions:
 
     def free_alias(self, model: str, version: str, alias: str) -> None:
         """Takes an alias from a version."""
-        name = f"{model}@{version}"
-        with told(f"take the alias {alias} from {name}"):
-            self._models.merge_version_aliases(
-                name=name, version_aliases=[f"-{alias}"], timeout=CALL_SECONDS
-            )
+        self._alias(f"take the alias {alias} from", f"{model}@{version}", f"-{alias}")
+
+    def give_alias(self, model: str, version: str, alias: str) -> None:
+        """Gives an alias to a version."""
+        self._alias(f"give the alias {alias} to", f"{model}@{version}", alias)
 
     def create(self, request: CreateEndpointRequest, name: str) -> None:
         """Makes an endpoint."""
@@ -114,6 +114,12 @@ class Actions:
         """Takes a model away with all its versions."""
         self._do(self._models, self._models.delete_model, f"delete {name}", name=name)
 
+    def delete_version(self, model: str, version: str) -> None:
+        """Takes one version of a model away."""
+        name = f"{model}@{version}"
+        delete = self._models.delete_model_version
+        self._do(self._models, delete, f"delete {name}", name=name)
+
     def settle_model(self, name: str, *, stop: bool = False) -> bool:
         """Waits for what an interrupted run has left under way, and tells whether it has ended."""
         return self._settle(self._models, name, stop)
@@ -121,6 +127,14 @@ class Actions:
     def settle_endpoint(self, name: str, *, stop: bool = False) -> bool:
         """Waits for what an interrupted run has left under way, and tells whether it has ended."""
         return self._settle(self._endpoints, name, stop)
+
+    def _alias(self, doing: str, name: str, change: str) -> None:
+        doing = f"{doing} {name}"
+        self._say(doing)
+        with told(doing):
+            self._models.merge_version_aliases(
+                name=name, version_aliases=[change], timeout=CALL_SECONDS
+            )
 
     def _do(self, service: Any, call: Any, doing: str, **given: Any) -> None:
         self._say(doing)

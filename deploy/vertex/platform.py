@@ -15,6 +15,7 @@ import orjson
 
 from deploy.documents import Document
 from deploy.errors import DeployFailed
+from deploy.smoke import Probe
 from deploy.target import Reply, Say, Seen
 from deploy.vertex.actions import Actions, get, scaling
 from deploy.vertex.client import CALL_SECONDS, Client, pending, told
@@ -48,8 +49,21 @@ class VertexPlatform:
         self._client = client
         self._values = values
         self._tried: list[str] = []
+        self._found: Endpoint | None = None
+        self._version: Model | None = None
+        self._has_model = False
 
-    def apply(self, documents: Sequence[Document], bento: str, say: Say) -> None:
+    def spare(self, documents: Sequence[Document]) -> None:
+        """Notes the endpoint with its split, whether there is the model, and its version."""
+        sent = Sent.of(documents)
+        self._found, model = self._endpoint(sent.endpoint), self._model(sent.model)
+        for each in (self._found, model):
+            if each is not None and not _is_ours(each):
+                raise _foreign(each.name)
+        self._has_model = model is not None
+        self._version = self._model(f"{sent.model}@{sent.alias}")
+
+    def apply(self, documents: Sequence[Document], bento: str, probe: Probe, say: Say) -> None:
         """Makes model version, endpoint and deployed model, then shifts the traffic."""
         sent = Sent.of(documents)
         act = self._actions(say)
@@ -61,9 +75,9 @@ class VertexPlatform:
         act.shift(endpoint, split)
         self._tried.append(mine.id)
         self.facts = {"endpoint": sent.endpoint, "deployed": mine.id, "share": split[mine.id]}
-        kept = [mine, *self._kept(older, before, split)]
+        kept = {each.id for each in (mine, *self._kept(older, before, split))} | self._spared
         for each in endpoint.deployed_models:
-            if self._made_here(each) and each not in kept and not split.get(each.id):
+            if self._made_here(each) and each.id not in kept and not split.get(each.id):
                 act.undeploy(sent.endpoint, each)
 
     def call(self, rows: list[dict[str, Any]], endpoint: str) -> Reply:
@@ -98,25 +112,59 @@ class VertexPlatform:
         mine = None if version is None else _found(endpoint, sent, version)
         return seen(sent, endpoint, version, mine, address, busy=busy)
 
-    def delete(self, documents: Sequence[Document], say: Say) -> None:
-        """Takes away deployed models, endpoint and model, as far as they were made from here."""
+    def delete(self, documents: Sequence[Document], say: Say) -> str:
+        """Takes away deployed models, endpoint and model, as far as they were made from here.
+
+        What is spared stays, and an endpoint gets its split back.
+        """
         sent = Sent.of(documents)
         act = self._actions(say)
         act.settle_endpoint(sent.endpoint, stop=True)
         endpoint = self._endpoint(sent.endpoint)
         if endpoint is not None and _is_ours(endpoint):
-            mine = [each for each in endpoint.deployed_models if self._made_here(each)]
-            act.shift(endpoint, without(endpoint.traffic_split, [each.id for each in mine]))
-            for each in mine:
-                act.undeploy(sent.endpoint, each)
-            if len(mine) == len(endpoint.deployed_models):
-                act.delete_endpoint(sent.endpoint)
-            else:
-                say(f"{sent.endpoint} stays: others have deployed models to it")
+            self._clear_endpoint(endpoint, sent.endpoint, act, say)
         act.settle_model(sent.model, stop=True)
         model = self._model(sent.model)
         if model is not None and _is_ours(model):
-            act.delete_model(sent.model)
+            if self._has_model:
+                self._clear_version(sent, act)
+            else:
+                act.delete_model(sent.model)
+        return self._stays(sent)
+
+    def _clear_endpoint(self, endpoint: Endpoint, name: str, act: Actions, say: Say) -> None:
+        made = [each for each in endpoint.deployed_models if self._made_here(each)]
+        mine = [each for each in made if each.id not in self._spared]
+        found = self._found
+        split = without(endpoint.traffic_split, [each.id for each in mine])
+        act.shift(endpoint, split if found is None else _shares(found))
+        for each in mine:
+            act.undeploy(name, each)
+        if found is None and len(mine) == len(endpoint.deployed_models):
+            act.delete_endpoint(name)
+        elif found is None:
+            say(f"{name} stays: others have deployed models to it")
+
+    def _clear_version(self, sent: Sent, act: Actions) -> None:
+        """Takes the release's version away, and gives its alias back to the one that had it."""
+        before = self._version and self._version.version_id
+        version = self._model(f"{sent.model}@{sent.alias}")
+        if version is not None and version.version_id != before:
+            act.delete_version(sent.model, version.version_id)
+            version = None
+        if version is None and before is not None:
+            act.give_alias(sent.model, before, sent.alias)
+
+    def _stays(self, sent: Sent) -> str:
+        found = self._found
+        if found is None:
+            return ""
+        names = {each.id: each.display_name for each in found.deployed_models}
+        split = ", ".join(f"{share}% to {names[id_]}" for id_, share in _shares(found).items())
+        return (
+            f"What it made was taken away; {sent.endpoint} was there before it, and has its "
+            f"traffic as it was then: {split or 'none'}."
+        )
 
     def _uploaded(self, sent: Sent, act: Actions, say: Say) -> Model:
         """Returns the version of the model, which is uploaded if it is not there."""
@@ -171,6 +219,11 @@ class VertexPlatform:
             )
         return endpoint, mine
 
+    @property
+    def _spared(self) -> set[str]:
+        """Ids of the deployed models that stay."""
+        return set() if self._found is None else {each.id for each in self._found.deployed_models}
+
     def _older(self, endpoint: Endpoint, mine: DeployedModel) -> list[DeployedModel]:
         """Returns what was there before a release, the newest first.
 
@@ -214,6 +267,11 @@ def _found(endpoint: Endpoint, sent: Sent, version: Model) -> DeployedModel | No
         if each.display_name == wanted and each.model_version_id == version.version_id:
             return each
     return None
+
+
+def _shares(endpoint: Endpoint) -> dict[str, int]:
+    """Returns the split of an endpoint, without those that get nothing."""
+    return {each: share for each, share in endpoint.traffic_split.items() if share}
 
 
 def _is_ours(resource: Model | Endpoint) -> bool:

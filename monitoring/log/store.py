@@ -130,7 +130,10 @@ class Store:
 
         with self._asking():
             selector = FileSelector(where.rstrip("/"), recursive=True, allow_not_found=True)
-            found = self._system.get_file_info(selector)
+            try:
+                found = self._system.get_file_info(selector)
+            except NotADirectoryError:  # its first file came between two looks of the client
+                found = self._system.get_file_info(selector)
         return [
             LogFile(PurePosixPath(each.path), each.size, each.mtime and each.mtime.timestamp())
             for each in found

@@ -40,3 +40,22 @@ class Leases(Part):
             else:
                 return False
         return True
+
+    def renew_lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Prolongs a lease that nobody else has taken since its holder did.
+
+        One that has run out in the meantime comes back this way, but never one that somebody else
+        has had, even if only for a while.
+
+        Args:
+            name: What is leased.
+            holder: Whose it is.
+            seconds: How long it is held from now; 0 gives it back.
+
+        Returns:
+            Whether it is still its holder's.
+        """
+        expires = iso(self._clock() + timedelta(seconds=seconds))
+        with transaction(self._writer) as db:
+            mine = leases.update().filter_by(name=name, holder=holder)
+            return db.execute(mine.values(expires=expires)).rowcount == 1

@@ -15,19 +15,30 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 KIND = sys.argv[1]
+ALERTS: list[object] = []
+"""What Alertmanager has posted here."""
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/environment":
             self.answer(200, {key: os.environ[key] for key in os.environ if "SWITCH" in key})
+        elif self.path == "/alerts":
+            self.answer(200, ALERTS)
         elif self.path == "/metrics":
             self.answer(200, None)
         else:
             self.answer(503 if KIND == "never" else 200, {"kind": KIND})
 
     def do_POST(self) -> None:
-        rows = json.loads(self.rfile.read(int(self.headers["content-length"])))["inputs"]
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path == "/alerts":
+            ALERTS.append(body)
+            self.answer(200, {})
+        else:
+            self.predict(body["inputs"])
+
+    def predict(self, rows: list[object]) -> None:
         token = os.environ.get("SWITCHYARD_ADMIN_TOKEN")
         if token and self.headers["authorization"] != f"Bearer {token}":
             self.answer(401, {"error": "This call needs a token."})

@@ -11,12 +11,15 @@ import orjson
 from deploy.bento import Bento
 from deploy.documents import Document
 from deploy.errors import DeployFailed
+from deploy.smoke import Probe
 from deploy.target import Reply, Say, Seen
 from deploy.values import ImageValues, Secret
+from switchyard.state import State
 
-__all__ = ["Cloud", "MemoryTarget", "MemoryValues"]
+__all__ = ["ADDRESS", "SECRET", "Cloud", "MemoryTarget", "MemoryValues", "refusal", "statuses"]
 
 ADDRESS = "https://flights.example.com"
+SECRET = "sesame"
 
 
 class MemoryValues(ImageValues):
@@ -24,11 +27,15 @@ class MemoryValues(ImageValues):
 
     Attributes:
         token: A secret.
+        key: What requests for a prediction show.
+        text: Words of the user's own.
         size: Something that makes releases differ.
         port: Where it is asked.
     """
 
     token: Secret = "TOKEN"
+    key: Secret | None = None
+    text: str = ""
     size: int = 1
     port: int = 443
 
@@ -68,14 +75,21 @@ class MemoryPlatform:
         self._cloud = cloud
         self._port = port
         self.facts = facts
+        self._spared: dict[str, Any] = {}
 
-    def apply(self, documents: Sequence[Document], bento: str, say: Say) -> None:
+    def spare(self, documents: Sequence[Document]) -> None:
+        self._cloud.called("spare")
+        self._spared = dict(self._cloud.there)
+
+    def apply(self, documents: Sequence[Document], bento: str, probe: Probe, say: Say) -> None:
         say("sending")
         self._cloud.called("apply")
         for document in documents:
+            say(f"putting {document.name}")
             self._cloud.called(f"put {document.name}")
             self._cloud.there[document.name] = document.content
-        for name in set(self._cloud.there) - {each.name for each in documents}:
+        kept = {each.name for each in documents} | set(self._spared)
+        for name in set(self._cloud.there) - kept:
             del self._cloud.there[name]
         self._cloud.called("wait")
         self.facts = {"address": ADDRESS, "bento": bento}
@@ -101,11 +115,13 @@ class MemoryPlatform:
         parts = tuple((name, "running") for name in self._cloud.there)
         return Seen("ready", self.facts.get("address"), parts, found)
 
-    def delete(self, documents: Sequence[Document], say: Say) -> None:
+    def delete(self, documents: Sequence[Document], say: Say) -> str:
         say("deleting")
         self._cloud.called("delete")
         for document in documents:
             self._cloud.there.pop(document.name, None)
+        self._cloud.there.update(self._spared)
+        return f"{', '.join(sorted(self._spared))} is there as before." if self._spared else ""
 
 
 class MemoryTarget:
@@ -127,6 +143,8 @@ class MemoryTarget:
             "token": f"${{{values.token}}}",
             "port": values.port,
         }
+        if values.text:
+            server["text"] = values.text
         sizes = [Document("size", {"size": values.size})] if values.size > 1 else []
         return [Document("server", server), *sizes]
 
@@ -142,6 +160,11 @@ def refusal(message: str) -> Callable[[], None]:
         raise DeployFailed(message)
 
     return refuse
+
+
+def statuses(state: State, place: str = "switchyard") -> list[str]:
+    """Returns the statuses of a place's releases, the first one first."""
+    return [each.status for each in reversed(state.releases("memory", place))]
 
 
 def _alike(there: Any, sent: Any) -> bool:

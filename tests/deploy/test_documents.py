@@ -4,7 +4,7 @@ import pytest
 import yaml
 from ruamel.yaml import YAML
 
-from deploy.documents import Document, filled, names_of, text
+from deploy.documents import Document, filled, names_of, secrets, text
 from deploy.errors import ValuesError
 
 DEPLOYMENT = Document(
@@ -63,6 +63,12 @@ def test_secrets_are_put_in_as_they_are_and_the_documents_keep_their_names() -> 
     assert "${DB_PASSWORD}" in str(DEPLOYMENT.content)
 
 
+def test_what_is_no_secret_stays_as_it_is() -> None:
+    words = {"plan.yaml": "transform: ${TOKEN}-${MODEL_DIR}", "env": "${HOME}"}
+    (found,) = filled([Document("config", words)], {"TOKEN": "sesame"})
+    assert found.content == {"plan.yaml": "transform: sesame-${MODEL_DIR}", "env": "${HOME}"}
+
+
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
@@ -72,7 +78,12 @@ def test_secrets_are_put_in_as_they_are_and_the_documents_keep_their_names() -> 
 )
 def test_all_variables_that_are_not_set_are_named(environ: dict[str, str], said: str) -> None:
     with pytest.raises(ValuesError, match=said):
-        filled([DEPLOYMENT, SCRIPT], environ)
+        secrets(("TOKEN", "DB_PASSWORD", "DB_NAME"), environ)
+
+
+def test_secrets_are_read_and_nothing_else() -> None:
+    assert secrets(("TOKEN",), {**ENVIRON, "HOME": "/root"}) == {"TOKEN": "${DB_NAME}"}
+    assert secrets((), ENVIRON) == {}
 
 
 def test_a_document_can_be_recorded() -> None:

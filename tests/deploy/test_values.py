@@ -8,13 +8,14 @@ from pydantic import Field as Setting
 
 from deploy.errors import ValuesError
 from deploy.targets import NAMES, example_values, target
-from deploy.values import ImageValues, Secret, Shared, Values, read_values
+from deploy.values import ImageValues, Secret, Shared, Values, read_values, secrets_of
 from switchyard.formats import Duration
 from switchyard.section import Section
 
 
 class Database(Section):
     url: Secret
+    salt: Secret = "SALT"
     pool: int = 5
 
 
@@ -25,6 +26,8 @@ class Replicas(Section):
 
 class Example(ImageValues):
     database: Database | None = None
+    token: Secret = "TOKEN"
+    more: dict[str, Secret] = Setting(default_factory=dict)
     replicas: list[Replicas] = Setting(default_factory=list)
     labels: dict[str, str] = Setting(default_factory=dict)
     shared: Shared = Setting(default_factory=Shared)
@@ -182,3 +185,14 @@ def test_the_example_values_of_every_target_are_recorded_and_read_again(name: st
     found = read_values(kind, [example_values(name)], (), None)
     held = json.loads(json.dumps(found.model_dump(mode="json")))
     assert kind.model_validate(held) == found
+
+
+def test_secrets_are_known_by_their_type(values) -> None:
+    plain = values(changes=("labels.by=SALT", "labels.of=OTHER"), image=IMAGE)
+    assert secrets_of(plain) == {"TOKEN"}
+    assert secrets_of(plain, chosen=True) == set()
+    found = values("database: {url: DB_URL}\nmore: {KEY: MINE}", image=IMAGE)
+    assert secrets_of(found) == {"TOKEN", "DB_URL", "SALT", "MINE"}
+    assert secrets_of(found, chosen=True) == {"DB_URL", "MINE"}
+    again = Example.model_validate(found.model_dump(mode="json"))  # as a release is recorded
+    assert secrets_of(again, chosen=True) == {"DB_URL", "MINE"}

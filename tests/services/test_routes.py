@@ -298,6 +298,24 @@ def test_vertex_ai_may_ask_for_paths_that_mean_something_already(
     assert "takes GET or POST" in both.ask("PUT", "/v1/same").json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"predict": "predict"}, r"AIP_PREDICT_ROUTE must be a path .* not 'predict'"),
+        ({"probe": "health"}, r"AIP_HEALTH_ROUTE must be a path .* not 'health'"),
+        ({"predict": "/metrics"}, r"AIP_PREDICT_ROUTE is '/metrics', which is a route of Switch"),
+        ({"predict": "/feedback"}, r"AIP_PREDICT_ROUTE is '/feedback'"),
+        ({"probe": "/admin/v1/models"}, r"AIP_HEALTH_ROUTE is '/admin/v1/models'"),
+    ],
+)
+def test_paths_that_vertex_ai_cannot_ask_for_stop_the_start(
+    make: Callable[..., Router], given: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SwitchyardError, match=said):
+        make(**given)
+    assert make(predict="/metrics-of-vertex")
+
+
 @pytest.mark.parametrize("path", ["/ping", PROBE, "/readyz"])
 def test_probes_answer_when_requests_may_come(router: Router, path: str) -> None:
     assert router.ask("GET", path).status == 503

@@ -9,9 +9,11 @@ from azureml.azure_fake import FakeAzure, certificate, serve
 from bentos import made
 
 from deploy import smoke
-from deploy.azureml import client, platform
+from deploy.azureml import client
+from deploy.azureml.documents import DEPLOYMENT
 from deploy.azureml.target import TARGET
 from deploy.azureml.values import AzureMLValues
+from deploy.bento import Bento
 from deploy.releases import Deployer
 from deploy.targets import example_values
 from deploy.values import read_values
@@ -43,7 +45,6 @@ def azure(pem: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAzure]:
     monkeypatch.setattr(RetryPolicy, "get_backoff_time", lambda *_: 0.0)
     monkeypatch.setattr(smoke, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(client, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(platform, "find", lambda tag: made(tag=tag))
     yield fake
     server.shutdown()
     server.server_close()
@@ -67,6 +68,17 @@ def values() -> Callable[..., AzureMLValues]:
         )
 
     return make
+
+
+@pytest.fixture
+def names(values: Callable[..., AzureMLValues]) -> tuple[str, str]:
+    """The deployments of images `1` and `2`, with a Bento each."""
+
+    def name(image: str, bento: Bento) -> str:
+        documents = {each.name: each.content for each in TARGET.render(bento, values(image=image))}
+        return str(documents[DEPLOYMENT]["name"])  # type: ignore[index]
+
+    return name("1", made()), name("2", made(tag="router:def456"))
 
 
 @pytest.fixture

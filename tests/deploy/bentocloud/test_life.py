@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bentocloud.cloud_stub import Refusal, Stub
 from bentos import made
 
-from deploy.bentocloud.client import Cloud
 from deploy.errors import DeployFailed, ValuesError
 from deploy.releases import Deployer
 from switchyard.errors import Conflict
@@ -87,13 +85,19 @@ def test_secret_that_is_not_set(stub: Stub, deployer: Make) -> None:
     assert not stub.calls
 
 
-@pytest.mark.parametrize("misbehave", ["comes up failed", "is refused", "is not seen at first"])
-def test_release_of_another_machine_stays_where_ours_fails(
-    stub: Stub,
-    deployer: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    misbehave: str,
+# What another machine deployed, whose state database is another.
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[State]:
+    """The state database of another machine."""
+    with closing(State.open(f"sqlite:///{tmp_path / 'other.db'}")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("misbehave", ["comes up failed", "is refused", "does not predict"])
+def test_release_of_another_machine_is_there_again_where_ours_fails(
+    stub: Stub, deployer: Make, other: State, misbehave: str
 ) -> None:
     deployer().apply(ONE)
     match misbehave:
@@ -102,21 +106,38 @@ def test_release_of_another_machine_stays_where_ours_fails(
         case "is refused":
             stub.refuse["PATCH", "/api/v1/org_secrets"] = Refusal(400, "no")
         case _:
-            real, broken = Cloud.get, iter([True])
+            stub.answers[TWO.tag] = (500, {"error": "no model"})
+    with pytest.raises(DeployFailed) as caught:
+        deployer("services.TorchHost.maximum=8", state=other).apply(TWO)
+    assert caught.value.message.endswith(
+        "router:abc123, which was there before it, is there as it was then. The secret "
+        "switchyard-env may hold what this release was to get: BentoCloud shows no values that "
+        "could be put back."
+    )
+    standing = deployer().status()
+    assert (standing.seen.state, standing.seen.differences) == ("ready", ())
+    assert stub.secrets["switchyard-env"] == {"SWITCHYARD_HOP_TOKEN": "sesame"}
 
-            def get(cloud: Cloud) -> Any:
-                if next(broken, False):
-                    raise DeployFailed("the network broke")
-                return real(cloud)
 
-            monkeypatch.setattr(Cloud, "get", get)
-    with (
-        closing(State.open(f"sqlite:///{tmp_path / 'other.db'}")) as other,
-        pytest.raises(DeployFailed, match="what it made was taken away"),
-    ):
+def test_release_of_another_machine_is_untouched_where_it_cannot_be_seen(
+    stub: Stub, deployer: Make, other: State
+) -> None:
+    deployer().apply(ONE)
+    before = dict(stub.deployments[NAME])
+    stub.cut.add(("GET", DEPLOYMENTS))
+    with pytest.raises(DeployFailed, match="could not be reached in looking at the deployment"):
         deployer(state=other).apply(TWO)
-    assert stub.deployments[NAME]["bento"] == ONE.tag
-    assert deployer().status().seen.differences == ()
+    assert stub.deployments[NAME] == before
+    assert other.releases("bentocloud") == []
+
+
+def test_release_of_another_machine_that_does_not_come_back_is_told(
+    stub: Stub, deployer: Make, other: State
+) -> None:
+    deployer().apply(ONE)
+    stub.becomes |= {ONE.tag: ["failed"], TWO.tag: ["failed"]}
+    with pytest.raises(DeployFailed, match="Going back failed too: BentoCloud says that"):
+        deployer(state=other).apply(TWO)
 
 
 # What was changed by hand.

@@ -20,6 +20,7 @@ from deploy.compose.target import FILE, TARGET
 from deploy.compose.values import ComposeValues
 from deploy.documents import Document, filled
 from deploy.errors import DeployFailed
+from deploy.smoke import Probe
 
 STAND_IN = """\
 #!{python} -IS
@@ -99,7 +100,8 @@ def connect() -> Any:
 
 
 def apply(documents: list[Document] = DOCUMENTS) -> None:
-    connect().apply(filled(documents, {"ADMIN": "sesame"}), "router:abc123", lambda _: None)
+    sent = filled(documents, {"ADMIN": "sesame"})
+    connect().apply(sent, "router:abc123", Probe("flights", [], 1.0), lambda _: None)
 
 
 def calls(folder: Path) -> list[Any]:
@@ -144,6 +146,18 @@ def test_what_docker_refuses_is_said_in_its_words(tell: Tell, message: str) -> N
     with pytest.raises(DeployFailed) as caught:
         apply()
     assert caught.value.message == f"`docker compose` failed: {message}"
+
+
+def test_what_ended_while_docker_failed_is_said_with_its_log(tell: Tell) -> None:
+    """Docker waits for what others depend on, and says only that it is not healthy."""
+    message = "dependency failed to start: container x-postgresql-1 exited (1)"
+    tell(container(service="postgresql", Status="exited", ExitCode=1), up=message)
+    with pytest.raises(DeployFailed, match="`docker compose` failed: ") as caught:
+        apply()
+    assert caught.value.message == (
+        f"`docker compose` failed: {message}; "
+        "postgresql is exited (1); its log ends: the log's last line"
+    )
 
 
 def test_a_secret_in_an_error_is_left_out(tell: Tell) -> None:
@@ -215,6 +229,17 @@ def test_delete_keeps_the_volumes_and_needs_no_secret(tell: Tell, tmp_path: Path
     assert down == [[*down[0][:-2], "down", "--remove-orphans"], "unset"]
     assert not {"-v", "--volumes"} & set(down[0])
     assert not (tmp_path / "home" / "deploy" / "compose" / "switchyard").exists()
+
+
+def test_a_project_that_somebody_else_deployed_is_not_taken_away(
+    tell: Tell, tmp_path: Path
+) -> None:
+    tell(container())
+    place = connect()
+    place.spare(DOCUMENTS)
+    said = place.delete(DOCUMENTS, lambda _: None)
+    assert said.startswith("Nothing was taken away: the project switchyard had containers before")
+    assert not [each for each in calls(tmp_path) if "down" in each[0]]
 
 
 def test_a_docker_that_does_not_answer_is_said(tell: Tell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -46,7 +47,7 @@ def services(*changes: str) -> dict[str, Any]:
     ("name", "changes"),
     [
         ("example", ()),
-        ("all", (ALL, "log_store=s3://bucket/log", "alert_webhook=http://hooks.example.com/x")),
+        ("all", (ALL, "log_store=s3://bucket/log", "alert_webhook=ALERTS_URL")),
         ("alone", ("parts=[]", "admin_token=null", "database=DATABASE_URL")),
     ],
 )
@@ -77,9 +78,11 @@ def test_what_is_printed_is_read_alike_by_the_yaml_of_every_compose() -> None:
 
 
 def test_secrets_stand_in_the_variables_alone() -> None:
-    documents = rendered(ALL)
+    documents = rendered(ALL, "alert_webhook=ALERTS_URL")
+    ours = ("GRAFANA_PASSWORD", "POSTGRES_PASSWORD", "SWITCHYARD_ADMIN_TOKEN")
     needed = names_of([documents[ENVIRONMENT]])
-    assert needed == ("GRAFANA_PASSWORD", "POSTGRES_PASSWORD", "SWITCHYARD_ADMIN_TOKEN")
+    assert needed == ("ALERTS_URL", *ours)
+    assert names_of(list(rendered("parts=[]", "alert_webhook=ALERTS_URL").values())) == ours[2:]
     assert names_of([each for name, each in documents.items() if name != ENVIRONMENT]) == ()
     for name in needed:
         assert f"${{{name}:?is not set}}" in text([documents[FILE]])
@@ -136,6 +139,7 @@ def test_a_plan_that_needs_keys_needs_one_for_the_smoke_test() -> None:
         ("limits.memory=4GB", "limits.memory is '4GB', but must be a number of MiB or GiB"),
         ("limits.cpus=0", "limits.cpus is 0, but must be greater than 0"),
         ("database=DATABASE_URL", "database names a database, but 'parts' has one too"),
+        ("alert_webhook=http://x/y", "alert_webhook must be the name of an environment variable"),
         ("postgresql_password=sesame", "postgresql_password must be the name of an environment"),
         ("images.redis=Redis!", "images.redis is 'Redis!', but must look like"),
         ("drift_every=often", "drift_every 'often' is no duration"),
@@ -152,9 +156,15 @@ def test_a_dollar_of_a_value_is_none_of_composes() -> None:
     assert found["SWITCHYARD_LOG_STORE"] == "s3://bucket/$$HOME"
 
 
+def test_mlflow_is_of_the_version_that_models_are_imported_with() -> None:
+    """Options come and go: one that its image does not know would end the server at once."""
+    image = services(ALL)["mlflow"]["image"]
+    assert image.rpartition(":v")[2] == version("mlflow-skinny")
+
+
 def test_a_service_changes_its_label_with_what_it_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose itself does not look into mounted files, and would leave the container as it is."""
     before = {name: service["labels"][SENT] for name, service in services().items()}
-    after = services("alert_webhook=http://hooks.example.com/x")
+    after = services("alert_webhook=ALERTS_URL")
     changed = {name for name, service in after.items() if service["labels"][SENT] != before[name]}
     assert changed == {"alertmanager"}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 from bentos import made
-from lint_tools import python_tool
+from compose_engine import docker_programs
+from tools_env import python_tools
 
 from deploy.compose.target import ENVIRONMENT, FILE, TARGET
 from deploy.compose.values import ComposeValues, Part
@@ -22,7 +25,7 @@ pytestmark = pytest.mark.slow
 def written(tmp_path: Path) -> Path:
     """A folder with all that is sent when every part runs."""
     values = ComposeValues.model_validate(
-        {"image": "switchyard:1", "parts": list(get_args(Part)), "alert_webhook": "http://x/y"}
+        {"image": "switchyard:1", "parts": list(get_args(Part)), "alert_webhook": "ALERTS_URL"}
     )
     for document in TARGET.render(made(), values):
         if document.name != ENVIRONMENT:
@@ -38,13 +41,28 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_is_valid_for_the_compose_specification(written: Path) -> None:
-    program = python_tool("check-jsonschema", "0.39.0") / "check-jsonschema"
+    program = python_tools("check-jsonschema", "check-jsonschema==0.39.0") / "check-jsonschema"
     check = (program, "--builtin-schema", "vendor.compose-spec")
     done = run(*check, written / FILE)
     assert done.returncode == 0, done.stdout + done.stderr
     wrong = (written / FILE).read_text().replace("read_only:", "readonly:")
     (written / FILE).write_text(wrong)
     assert run(*check, written / FILE).returncode != 0
+
+
+def test_docker_compose_takes_it(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = docker_programs() / "bin" / "docker-compose"
+    words = (program, "--file", written / FILE, "config", "--format", "json")
+    missing = run(*words)
+    assert missing.returncode != 0
+    assert "required variable" in missing.stderr
+    for name in ("ALERTS_URL", "GRAFANA_PASSWORD", "POSTGRES_PASSWORD"):
+        monkeypatch.setenv(name, f"the ${name}")
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    read = json.loads(done.stdout)["services"]
+    assert set(read) == set(yaml.safe_load((written / FILE).read_text())["services"])
+    assert read["alertmanager"]["environment"]["URL"].replace("$$", "$") == "the $ALERTS_URL"
 
 
 def test_prometheus_takes_its_files(written: Path) -> None:

@@ -15,9 +15,12 @@ from switchyard.errors import InvalidInput
 HERE = Path(__file__).parent / "golden"
 
 
-def with_gpu() -> Bento:
-    torch = next(each for each in SERVICES if each.framework == "torch")
-    return made(services=(*(s for s in SERVICES if s != torch), replace(torch, gpu=1)))
+def with_gpu(*frameworks: str) -> Bento:
+    """A Bento whose hosts of these frameworks declare a GPU; torch, if none is named."""
+    named = frameworks or ("torch",)
+    return made(
+        services=tuple(replace(each, gpu=int(each.framework in named)) for each in SERVICES)
+    )
 
 
 def test_the_dockerfile() -> None:
@@ -44,6 +47,17 @@ def test_a_base_image_of_the_users_own() -> None:
 def test_only_torch_asks_for_the_index_of_torch() -> None:
     services = tuple(each for each in SERVICES if each.framework != "torch")
     assert "--torch-backend" not in render(made(services=services))
+
+
+def test_only_a_host_with_a_gpu_gets_cuda() -> None:
+    """Torch's cuDNN and TensorFlow's lie at the same place, and are of different CUDA."""
+    torch, tensorflow = render(with_gpu()), render(with_gpu("tensorflow"))
+    assert "/tensorflow-cpu==/' /build/requirements.txt" in torch
+    assert "--torch-backend" not in torch
+    assert "--torch-backend cpu" in tensorflow
+    assert "tensorflow-cpu" not in tensorflow
+    with pytest.raises(InvalidInput, match=r"cannot hold both: .*make image FRAMEWORKS=torch"):
+        render(with_gpu("torch", "tensorflow"))
 
 
 def test_a_backend_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from deploy.image import entrypoint
 from deploy.image.entrypoint import BENTO, command, environment, link_models, port
+from services.board import board_path
+from services.topology import ROUTER_NAME
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,12 @@ def test_one_service_is_served_as_the_entry() -> None:
     assert "--depends" in command(["serve-service", "Router"], 5)
     with pytest.raises(SystemExit, match="Router or TorchHost"):
         command(["serve-service"], 5)
+
+
+def test_workers_of_a_router_that_serves_alone_share_a_board() -> None:
+    words = command(["serve-service", "Router"], 5)
+    name, _, address = words[words.index("--depends") + 1].partition("=")
+    assert board_path(ROUTER_NAME, {name: address}) == entrypoint.BOARD
 
 
 def test_other_commands_run_as_they_stand() -> None:

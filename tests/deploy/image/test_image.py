@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -20,53 +19,7 @@ from monitoring.log import predictions as log
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-FULL, SLIM = "switchyard:test", "switchyard:test-sklearn"
 MEGABYTE = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine()
-
-
-@pytest.fixture(scope="module")
-def builder(store: Path, state: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a build needs: the trained models, their aliases, and a place for Bentos."""
-    home = tmp_path_factory.mktemp("bentoml")
-    (home / "models").symlink_to(store / "models")
-    return {
-        "BENTOML_HOME": str(home),
-        "SWITCHYARD_HOME": str(state.parent),
-        "BENTOML_DO_NOT_TRACK": "True",
-    }
-
-
-@pytest.fixture(scope="module")
-def full(engine: Engine, builder: dict[str, str]) -> Iterator[str]:
-    engine.build(FULL, builder)
-    yield FULL
-    engine.podman("rmi", "--force", FULL, check=False)
-
-
-@pytest.fixture(scope="module")
-def slim(engine: Engine, builder: dict[str, str]) -> Iterator[str]:
-    engine.build(SLIM, builder, "sklearn")
-    yield SLIM
-    engine.podman("rmi", "--force", SLIM, check=False)
-
-
-@pytest.fixture(scope="module")
-def start(engine: Engine) -> Iterator[Callable[..., Container]]:
-    made: list[Container] = []
-
-    def begin(image: str, *words: str, **settings: Any) -> Container:
-        container = Container(engine, image, words, **settings).start()
-        made.append(container)
-        return container
-
-    yield begin
-    for container in made:
-        container.remove()
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from deploy.kubernetes.kubectl import Kubectl
 from deploy.kubernetes.target import Kubernetes
 from deploy.kubernetes.values import KubernetesValues
 from deploy.releases import Deployer
+from deploy.target import Say
 from switchyard.state import State
 
 SECRETS = {
@@ -166,7 +167,7 @@ def deployer(
     monkeypatch.setattr(platform, "LOOK_SECONDS", 0.2)
     monkeypatch.setattr(smoke, "RETRY_SECONDS", 0.1)
 
-    def make(**values: Any) -> Deployer:
+    def make(state: State = releases, say: Say = said.append, **values: Any) -> Deployer:
         given = {
             "image": "switchyard:1",
             "namespace": namespace,
@@ -180,10 +181,10 @@ def deployer(
         return Deployer(
             Served(kinds),
             KubernetesValues.model_validate(given),
-            releases,
+            state,
             environ=SECRETS,
             who="tests",
-            say=said.append,
+            say=say,
         )
 
     return make

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,18 @@ from deploy.errors import DeployFailed
 from deploy.kubernetes import kubectl as asking
 from deploy.releases import Deployer
 from switchyard.errors import Conflict
+from switchyard.state import State
 
 pytestmark = pytest.mark.slow
 
 Make = Callable[..., Deployer]
+NEWER = (
+    ("batch/v1", "CronJob"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("policy/v1", "PodDisruptionBudget"),
+)
+"""What an old API server has not, or not in these versions."""
+
 ONE = made()
 TWO = made(tag="router:def456")
 
@@ -64,6 +73,44 @@ def test_what_is_applied_is_there_and_ready(
     assert place.status().seen.state == "absent"
     left = objects(kubeconfig, namespace, "deployments,services,configmaps,secrets,serviceaccounts")
     assert [name for name in left if "first" in name] == ["Secret first-secrets"]
+
+
+def test_all_that_values_can_ask_for_is_taken_as_it_is_sent(
+    deployer: Make, kubeconfig: Path, namespace: str, kinds: set[tuple[str, str]]
+) -> None:
+    part = {"replicas": 2, "maximum": 4}
+    scaling = {"cpu": 70, "memory": 85, "active_requests": 20, "queue_ms": 50}
+    place = deployer(
+        name="whole",
+        router=part,
+        hosts={"torch": {**part, "gpu": 1, "gpu_type": "NVIDIA-L4"}},
+        scaling=scaling,
+        ingress={"host": "whole.example", "class_name": "nginx", "tls": "whole-tls"},
+        log_store=None,
+        logs={},
+        models={},
+        callers=["ingress"],
+        jobs={"drift": "17 3 * * *", "retention": "7 4 * * *", "backup": {}},
+    )
+    place.apply(ONE)
+    assert place.status().seen.differences == ()
+
+    names = {
+        "CronJob": ("whole-backup", "whole-drift", "whole-retention"),
+        "HorizontalPodAutoscaler": ("whole-router", "whole-torch"),
+        "PodDisruptionBudget": ("whole-router", "whole-torch"),
+    }
+    served = [kind for version, kind in NEWER if (version, kind) in kinds]
+    found = objects(kubeconfig, namespace, ",".join(("ingresses", *served)))
+    wanted = {f"{kind} {name}" for kind in served for name in names[kind]}
+    assert {each for each in found if "whole" in each} == {"Ingress whole-router", *wanted}
+
+    before = {name: each["metadata"].get("generation") for name, each in found.items()}
+    place.apply(ONE)
+    again = objects(kubeconfig, namespace, ",".join(("ingresses", *served)))
+    assert before == {name: each["metadata"].get("generation") for name, each in again.items()}
+    place.delete()
+    assert place.status().seen.state == "absent"
 
 
 def test_what_a_release_names_no_more_is_deleted_but_for_volumes(
@@ -129,6 +176,20 @@ def test_a_first_release_that_fails_leaves_nothing_that_runs(
     assert not [name for name in objects(kubeconfig, namespace, "deployments") if "alone" in name]
 
 
+def test_what_somebody_else_has_deployed_is_not_taken_away(
+    deployer: Make, kubeconfig: Path, namespace: str, tmp_path: Path
+) -> None:
+    deployer(name="theirs").apply(ONE)
+    before = set(objects(kubeconfig, namespace, "deployments,services,configmaps"))
+    with closing(State.open(f"sqlite:///{tmp_path / 'other.db'}")) as other:
+        place = deployer(name="theirs", image="crash:1", state=other)
+        with pytest.raises(DeployFailed, match="objects were there before it and stay"):
+            place.apply(TWO)
+    assert set(objects(kubeconfig, namespace, "deployments,services,configmaps")) >= before
+    deployer(name="theirs").apply(ONE)
+    assert deployer(name="theirs").status().seen.differences == ()
+
+
 def test_what_never_becomes_ready_is_given_up(deployer: Make) -> None:
     deployer(name="late").apply(ONE)
     with pytest.raises(DeployFailed, match="Release 2 failed: ") as failed:
@@ -149,21 +210,57 @@ def test_rollback_returns_to_the_release_before(
     assert router["metadata"]["labels"]["app.kubernetes.io/version"] == "abc123"
 
 
-def test_a_smoke_test_that_fails_takes_the_release_back(
-    deployer: Make, router: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_smoke_test_that_fails_takes_the_release_back(deployer: Make, router: Any) -> None:
     deployer(name="smoke").apply(ONE)
     router.status = 500
-    place = deployer(name="smoke", image="switchyard:2")
 
     def say(words: str) -> None:
         if words.startswith("returning"):
             router.status = 200
 
-    monkeypatch.setattr(place, "_say", say)
     with pytest.raises(DeployFailed, match="HTTP 500") as failed:
-        place.apply(TWO)
-    assert "Release 1" in failed.value.message
+        deployer(name="smoke", image="switchyard:2", say=say).apply(TWO)
+    assert "Release 1 (router:abc123) is back, and answers." in failed.value.message
+
+
+def pods_of(kubeconfig: Path, namespace: str, name: str) -> int:
+    """How many pods a Deployment is to have."""
+    number: int = objects(kubeconfig, namespace, "deployments")[f"Deployment {name}"]["spec"][
+        "replicas"
+    ]
+    return number
+
+
+def test_pods_stay_when_their_number_is_left_to_what_scales_them(
+    deployer: Make,
+    kubeconfig: Path,
+    namespace: str,
+    kinds: set[tuple[str, str]],
+    said: list[str],
+) -> None:
+    own = ("--namespace", namespace)
+    deployer(name="grow", router={"replicas": 3}).apply(ONE)
+    scaled = deployer(name="grow", router={"replicas": 2, "maximum": 6})
+    scaled.apply(ONE)
+    assert pods_of(kubeconfig, namespace, "grow-router") == 3
+    assert scaled.status().seen.differences == ()
+
+    kubectl(kubeconfig, "scale", "deployment/grow-router", "--replicas=5", *own)
+    scaled.apply(TWO)
+    assert pods_of(kubeconfig, namespace, "grow-router") == 5
+    assert scaled.status().seen.differences == ()
+
+    said.clear()
+    fixed = deployer(name="grow", router={"replicas": 2})
+    fixed.apply(ONE)
+    assert pods_of(kubeconfig, namespace, "grow-router") == 2
+    if ("autoscaling/v2", "HorizontalPodAutoscaler") in kinds:
+        # At once: what scales pods would change the number that is sent.
+        assert said[1] == "deleting HorizontalPodAutoscaler grow-router"
+    assert fixed.status().seen.differences == ()
+
+    fixed.rollback()
+    assert pods_of(kubeconfig, namespace, "grow-router") == 2
 
 
 def as_somebody(own_config: Path, name: str) -> None:
@@ -173,11 +270,33 @@ def as_somebody(own_config: Path, name: str) -> None:
     own_config.write_text(json.dumps(held))
 
 
-def test_an_account_without_rights_is_told_which_ones(deployer: Make, own_config: Path) -> None:
+def test_an_account_without_rights_is_told_which_ones(
+    deployer: Make, own_config: Path, kubeconfig: Path, namespace: str
+) -> None:
     as_somebody(own_config, "intern")
     with pytest.raises(DeployFailed) as failed:
         deployer(name="rights").apply(ONE)
     assert "The cluster does not allow it: " in failed.value.message
+    assert 'User "intern" cannot list resource' in failed.value.message
+
+    api, metadata = "rbac.authorization.k8s.io", {"name": "reader", "namespace": namespace}
+    role = {
+        "apiVersion": f"{api}/v1",
+        "kind": "Role",
+        "metadata": metadata,
+        "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}],
+    }
+    binding = {
+        "apiVersion": f"{api}/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": "reader"},
+        "subjects": [{"apiGroup": api, "kind": "User", "name": "intern"}],
+    }
+    for each in (role, binding):
+        kubectl(kubeconfig, "apply", "-f", "-", stdin=json.dumps(each))
+    with pytest.raises(DeployFailed) as failed:
+        deployer(name="rights").apply(ONE)
     assert 'User "intern" cannot patch resource' in failed.value.message
     assert "Secret" not in failed.value.message or "sesame" not in failed.value.message
 
@@ -205,11 +324,7 @@ def test_a_quota_refuses_in_its_own_words(deployer: Make, kubeconfig: Path, name
         kubectl(kubeconfig, "delete", "resourcequota", "small", "--namespace", namespace)
 
 
-def test_a_network_that_breaks_is_waited_for(
-    deployer: Make, wire: Wire, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = deployer(name="wire")
-
+def test_a_network_that_breaks_is_waited_for(deployer: Make, wire: Wire, said: list[str]) -> None:
     def say(words: str) -> None:
         said.append(words)
         if words.startswith("sending"):
@@ -217,8 +332,7 @@ def test_a_network_that_breaks_is_waited_for(
         elif words.startswith("waiting for the cluster"):
             wire.mend()
 
-    monkeypatch.setattr(place, "_say", say)
-    assert place.apply(ONE).status == "good"
+    assert deployer(name="wire", say=say).apply(ONE).status == "good"
     assert any("waiting for the cluster: The cluster does not answer" in each for each in said)
 
 

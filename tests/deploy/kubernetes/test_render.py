@@ -147,6 +147,13 @@ def test_each_worker_of_a_host_has_memory_of_its_own() -> None:
     assert limits == {"cpu": "2", "memory": "4096Mi"}
 
 
+def test_each_worker_of_the_router_has_a_core_and_memory() -> None:
+    three = Service("Router", None, 3, None, 0, None)
+    sent = found({}, services=(three, *SERVICES[1:]))
+    asked = pod(sent["Deployment switchyard-router"])["containers"][0]["resources"]["requests"]
+    assert asked == {"cpu": "3", "memory": "2048Mi"}
+
+
 def test_only_routers_reach_hosts() -> None:
     sent = found({"monitoring": {}})
     for name in ("sklearn", "torch", "tensorflow"):
@@ -176,6 +183,18 @@ def test_the_rules_are_those_of_the_repository() -> None:
 def test_a_host_that_the_bento_lacks_is_refused() -> None:
     with pytest.raises(ValuesError, match=r"hosts\.onnx.*needs sklearn, tensorflow, torch"):
         found({"hosts": {"onnx": {}}})
+
+
+def test_a_name_may_be_as_long_as_its_objects_allow() -> None:
+    assert max(map(len, (each.split()[1] for each in found({"name": "n" * 52})))) == 63
+    with pytest.raises(
+        ValuesError, match=r"too long: .* has 64 characters, and Kubernetes takes 63"
+    ):
+        found({"name": "n" * 53})
+    jobs = {"retention": "7 4 * * *"}
+    assert found({"name": "n" * 42, "jobs": jobs})
+    with pytest.raises(ValuesError, match=r"the CronJob would .* has 53 char.* takes 52"):
+        found({"name": "n" * 43, "jobs": jobs})
 
 
 def test_keda_needs_to_know_the_most() -> None:

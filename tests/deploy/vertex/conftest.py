@@ -61,7 +61,8 @@ def trusted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[bytes, b
 @pytest.fixture
 def vertex(trusted: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Vertex]:
     """The fake, on its address `host`."""
-    from vertex.vertex_fake import Server, Vertex
+    from vertex.vertex_fake import Vertex
+    from vertex.vertex_server import Server
 
     monkeypatch.setattr(client, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(client, "PATIENCE_SECONDS", 2.0)
@@ -77,12 +78,14 @@ def vertex(trusted: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch) -> Ite
 def deployer(records: State, vertex: Vertex, said: list[str]) -> Callable[..., Deployer]:
     """Makes deployers to one place, each as a process of its own would."""
 
-    def make(environ: dict[str, str] | None = None, **values: Any) -> Deployer:
+    def make(
+        environ: dict[str, str] | None = None, state: State = records, **values: Any
+    ) -> Deployer:
         given = GIVEN | {"api": vertex.host, "smoke": {"within": 0.05}} | values
         return Deployer(
             TARGET,
             VertexValues.model_validate(given),
-            records,
+            state,
             environ=environ or {},
             who="tests",
             say=said.append,

@@ -181,7 +181,7 @@ def test_killed_in_the_middle(deployer: Make, vertex: Vertex, said: list[str]) -
     """The next one finishes what was begun, and deploys nothing twice."""
     vertex.hanging.add("DeployModel")
     killed = deployer()
-    killed._say = interrupted  # type: ignore[attr-defined]
+    killed._tell = interrupted  # type: ignore[attr-defined]
     with pytest.raises(KeyboardInterrupt):
         killed.apply(ONE)
     seen = deployer().status().seen

@@ -13,7 +13,6 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +31,9 @@ PROJECT = ("projects/my-project-1/", "projects/123456789/")
 ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
 
 Refusal = tuple[grpc.StatusCode, str]
+
+PAGE = 2
+"""Operations on a page, few so that there are several pages."""
 
 
 def by_id(name: str) -> str:
@@ -187,7 +189,7 @@ class Vertex:
 
         def effect() -> Any:
             made = self.versions.setdefault(name, [])
-            number = str(len(made) + 1)
+            number = str(max((int(each.version_id) for each in made), default=0) + 1)
             version = api.Model(model)
             version.name, version.version_id = by_number(name), number
             if not made:
@@ -228,6 +230,26 @@ class Vertex:
             return empty_pb2.Empty()
 
         return self._begin("DeleteModel", request.name, effect)
+
+    def delete_model_version(self, request: api.DeleteModelVersionRequest) -> Any:
+        name, _, version = request.name.partition("@")
+        found = self._found(name, version)
+        if found is None or not version.isdigit():
+            raise Refused(grpc.StatusCode.NOT_FOUND, f"There is no version {request.name}.")
+        if len(self.versions[name]) == 1 or "default" in found.version_aliases:
+            raise Refused(grpc.StatusCode.FAILED_PRECONDITION, "It is the default version.")
+        if any(
+            (by_id(each.model), each.model_version_id) == (name, version)
+            for endpoint in self.endpoints.values()
+            for each in endpoint.deployed_models
+        ):
+            raise Refused(grpc.StatusCode.FAILED_PRECONDITION, "The version is deployed.")
+
+        def effect() -> Any:
+            self.versions[name].remove(found)
+            return empty_pb2.Empty()
+
+        return self._begin("DeleteModelVersion", name, effect)
 
     def merge_version_aliases(self, request: api.MergeVersionAliasesRequest) -> api.Model:
         name, _, version = by_id(request.name).partition("@")
@@ -471,96 +493,3 @@ class Vertex:
 
 def _version_of(deployed: api.DeployedModel) -> api.GetModelRequest:
     return api.GetModelRequest(name=f"{deployed.model}@{deployed.model_version_id}")
-
-
-METHODS: dict[str, dict[str, Any]] = {
-    "google.cloud.aiplatform.v1.ModelService": {
-        "UploadModel": api.UploadModelRequest,
-        "GetModel": api.GetModelRequest,
-        "DeleteModel": api.DeleteModelRequest,
-        "MergeVersionAliases": api.MergeVersionAliasesRequest,
-    },
-    "google.cloud.aiplatform.v1.EndpointService": {
-        "CreateEndpoint": api.CreateEndpointRequest,
-        "GetEndpoint": api.GetEndpointRequest,
-        "UpdateEndpoint": api.UpdateEndpointRequest,
-        "DeployModel": api.DeployModelRequest,
-        "MutateDeployedModel": api.MutateDeployedModelRequest,
-        "UndeployModel": api.UndeployModelRequest,
-        "DeleteEndpoint": api.DeleteEndpointRequest,
-    },
-    "google.cloud.aiplatform.v1.PredictionService": {"Predict": api.PredictRequest},
-    "google.cloud.aiplatform.v1.JobService": {
-        "CreateBatchPredictionJob": api.CreateBatchPredictionJobRequest,
-        "GetBatchPredictionJob": api.GetBatchPredictionJobRequest,
-    },
-    "google.longrunning.Operations": {
-        "GetOperation": operations_pb2.GetOperationRequest,
-        "ListOperations": operations_pb2.ListOperationsRequest,
-        "CancelOperation": operations_pb2.CancelOperationRequest,
-    },
-}
-
-PAGE = 2
-"""Operations on a page, few so that there are several pages."""
-
-LOOKS = ("GetModel", "GetEndpoint", "GetOperation", "ListOperations", "GetBatchPredictionJob")
-
-
-class Server:
-    """Serves a fake on loopback, with a certificate of the tests."""
-
-    def __init__(self, vertex: Vertex, key: bytes, certificate: bytes) -> None:
-        self._server = grpc.server(ThreadPoolExecutor(4))
-        for service, methods in METHODS.items():
-            handlers = {name: _handler(vertex, name, kind) for name, kind in methods.items()}
-            generic = grpc.method_handlers_generic_handler(service, handlers)
-            self._server.add_generic_rpc_handlers((generic,))
-        secret = grpc.ssl_server_credentials([(key, certificate)])
-        self.port = self._server.add_secure_port("127.0.0.1:0", secret)
-        self._server.start()
-
-    @property
-    def host(self) -> str:
-        return f"localhost:{self.port}"
-
-    def stop(self) -> None:
-        self._server.stop(None)
-
-
-def _handler(vertex: Vertex, method: str, kind: Any) -> grpc.RpcMethodHandler:
-    act = getattr(vertex, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", method).lower())
-
-    def handle(request: Any, context: grpc.ServicerContext) -> Any:
-        token = dict(context.invocation_metadata()).get("authorization", "")
-        if not token.startswith("Bearer "):
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "No access token.")
-        vertex.tokens.add(token)
-        if method in LOOKS and vertex.unreachable:
-            vertex.unreachable -= 1
-            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-        if vertex.refused.get(method):
-            context.abort(*vertex.refused[method].pop(0))
-        if method not in LOOKS:
-            vertex.calls.append(method)
-            vertex.requests.append(request)
-        try:
-            answer = act(request)
-        except Refused as error:
-            context.abort(error.code, error.message)
-        if method in vertex.lost:
-            vertex.lost.remove(method)
-            context.abort(grpc.StatusCode.UNAVAILABLE, "Connection reset by peer")
-        return answer
-
-    return grpc.unary_unary_rpc_method_handler(
-        handle,
-        request_deserializer=kind.deserialize if hasattr(kind, "deserialize") else kind.FromString,
-        response_serializer=_bytes,
-    )
-
-
-def _bytes(message: Any) -> bytes:
-    serialize = getattr(type(message), "serialize", None)
-    found: bytes = serialize(message) if serialize else message.SerializeToString()
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import pytest
+from cloud_stores import BUCKET, azure, clients, google
 from log_parts import DAY, SCHEMA, entry, numbered, numbers, write_part
 from s3_server import S3Server
 
@@ -38,7 +40,26 @@ def s3_url(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{s3.bucket}/{secrets.token_hex(4)}/log"
 
 
-@pytest.fixture(params=[pytest.param("s3", marks=pytest.mark.slow), "file", "memory"])
+@pytest.fixture(scope="module")
+def cloud_environ() -> Iterator[dict[str, str]]:
+    """Variables of servers like Google's and Microsoft's, whose clients can be imported now."""
+    with pytest.MonkeyPatch.context() as patch, google() as ours, azure() as theirs:
+        patch.setattr(sys, "path", [*sys.path, str(clients())])
+        yield {**ours, **theirs}
+
+
+@pytest.fixture
+def cloud(cloud_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder in either's bucket."""
+    for name, value in cloud_environ.items():
+        monkeypatch.setenv(name, value)
+    return f"{BUCKET}/{secrets.token_hex(4)}/log"
+
+
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "gs", "abfs")]
+
+
+@pytest.fixture(params=[*SLOW, "file", "memory"])
 def away(
     request: pytest.FixtureRequest,
     folder: Path,
@@ -48,7 +69,12 @@ def away(
     """The store of `folder`, of each kind; its listings are never remembered."""
     monkeypatch.setattr(store, "LISTED_SECONDS", -1.0)
     urls = {"file": f"file://{tmp_path}/store", "memory": f"memory://{secrets.token_hex(4)}"}
-    name = urls[request.param] if request.param in urls else request.getfixturevalue("s3_url")
+    if request.param == "s3":
+        name = request.getfixturevalue("s3_url")
+    elif request.param in ("gs", "abfs"):
+        name = f"{request.param}://{request.getfixturevalue('cloud')}"
+    else:
+        name = urls[request.param]
     name_store(folder, name)
     found = store_of(folder)
     assert found is not None

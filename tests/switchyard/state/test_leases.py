@@ -25,6 +25,20 @@ def test_a_lease_can_be_given_back(state: State) -> None:
     assert state.acquire_lease("controller", "b", 60)
 
 
+def test_a_lease_is_renewed_only_while_nobody_else_has_had_it(state: State, clock: Clock) -> None:
+    assert not state.renew_lease("controller", "a", 10)
+    assert state.acquire_lease("controller", "a", 10)
+    clock.forward(11)
+    assert state.renew_lease("controller", "a", 10)  # it had run out, but nobody came
+    assert not state.acquire_lease("controller", "b", 10)
+    clock.forward(11)
+    assert state.acquire_lease("controller", "b", 10)
+    assert not state.renew_lease("controller", "a", 10)
+    assert state.renew_lease("controller", "b", 0)
+    assert not state.renew_lease("controller", "a", 10)  # even though b has given it back
+    assert state.acquire_lease("controller", "c", 10)
+
+
 def test_of_many_processes_one_gets_the_lease(url: str) -> None:
     State.open(url)
     script = "print(State.open(url).acquire_lease('controller', me, 3600))"

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_ON,
     Decision,
     ParentBased,
     Sampler,
@@ -33,27 +32,21 @@ TRACES: Final = TraceIdRatioBased.TRACE_ID_LIMIT + 1
 _RATIO_BITS: Final = TraceIdRatioBased.TRACE_ID_LIMIT.bit_length()
 
 
-class Sampling(RandomIdGenerator):
-    """Asks a sampler before a span is begun, and gives the SDK's the ids that were chosen then.
+class Sampling:
+    """Asks a sampler before a span is begun: one that is dropped costs nothing else.
 
-    To begin a span of the SDK that is dropped takes ten times as long. Samplers decide by the id of
-    the trace, in all processes alike, so the one that was asked about must be the one it gets.
+    Args:
+        sampler: Decides, by the id of the trace.
 
     Attributes:
         share: Draws the traces that begin here, where the sampler goes by a ratio alone; None: it
             is to be asked about each.
     """
 
-    def __init__(self) -> None:
-        self._next: tuple[int, int] | None = None
-        self._sampler: Sampler = ALWAYS_ON
-        self._bound: int | None = None
-        self.share: Share | None = None
-
-    def goes_by(self, sampler: Sampler) -> None:
-        """Says who decides."""
+    def __init__(self, sampler: Sampler) -> None:
         self._sampler, self._bound = sampler, _bound(sampler)
         self.share = None if self._bound is None else Share(self._bound / TRACES)
+        self._ids = RandomIdGenerator()
 
     def asked(self, context: Context, name: str) -> int | None:
         """Returns the id of the trace of a span that is to begin, None if it is not wanted.
@@ -65,7 +58,7 @@ class Sampling(RandomIdGenerator):
         if not context and self.share is not None:
             return self.drawn() if self.share.draws() else None
         trace = get_current_span(context).get_span_context().trace_id if context else 0
-        trace = trace or super().generate_trace_id()
+        trace = trace or self._ids.generate_trace_id()
         decision = self._sampler.should_sample(context, trace, name).decision
         return None if decision is Decision.DROP else trace
 
@@ -73,18 +66,6 @@ class Sampling(RandomIdGenerator):
         """Returns the id of a new trace that `share` has drawn: any that the sampler wants."""
         low = random.randrange(self._bound or TRACES)
         return random.getrandbits(_RATIO_BITS) << _RATIO_BITS | low or 1
-
-    def is_next(self, trace: int, span: int) -> None:
-        """Says which ids the next span of the SDK has."""
-        self._next = (trace, span)
-
-    def generate_trace_id(self) -> int:
-        """Returns the id that the next span's trace has."""
-        return super().generate_trace_id() if self._next is None else self._next[0]
-
-    def generate_span_id(self) -> int:
-        """Returns the id that the next span has."""
-        return super().generate_span_id() if self._next is None else self._next[1]
 
 
 def _bound(sampler: Sampler) -> int | None:
@@ -125,7 +106,7 @@ class _Counting(SpanExporter):
         self._exporter.shutdown()
 
 
-class SpanQueue(SpanProcessor):
+class SpanQueue:
     """OpenTelemetry's batch processor, with a count of the spans that are lost.
 
     Its own count goes to OpenTelemetry's metrics alone, and it complains of each lost span.
@@ -151,23 +132,14 @@ class SpanQueue(SpanProcessor):
         """Spans that found no room, or that nobody took."""
         return self._refused + self._exporter.lost
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Does nothing: a span is sent when it has ended."""
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Queues a span; never waits."""
-        if span.context is None or not span.context.trace_flags.sampled:
-            return
+    def put(self, span: ReadableSpan) -> None:
+        """Queues a span that has ended; never waits."""
         if self._taken - self._exporter.handled >= self._most:
             self._refused += 1
             return
         self._taken += 1
         self._inner.on_end(span)
 
-    def shutdown(self) -> None:
+    def close(self) -> None:
         """Sends what waits; blocks."""
         self._inner.shutdown()  # type: ignore[no-untyped-call]
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Sends what waits; blocks."""
-        return self._inner.force_flush(timeout_millis)

@@ -20,18 +20,12 @@ from monitoring.telemetry.span_queue import Sampling
 NOWHERE = Context()
 
 
-def by(sampler: Sampler) -> Sampling:
-    sampling = Sampling()
-    sampling.goes_by(sampler)
-    return sampling
-
-
 @pytest.mark.parametrize(
     "sampler",
     [TraceIdRatioBased(0.25), ParentBasedTraceIdRatio(0.25), ParentBased(TraceIdRatioBased(0.25))],
 )
 def test_the_short_way_decides_as_the_sampler_does(sampler: Sampler) -> None:
-    sampling = by(sampler)
+    sampling = Sampling(sampler)
     asked = [sampling.asked(NOWHERE, "request") for _ in range(4000)]
     wanted = [trace for trace in asked if trace is not None]
     assert len(wanted) == pytest.approx(1000, abs=150)  # 5.5 standard deviations
@@ -52,7 +46,7 @@ def test_the_short_way_decides_as_the_sampler_does(sampler: Sampler) -> None:
     ],
 )
 def test_none_and_all(sampler: Sampler, wants: bool) -> None:
-    sampling = by(sampler)
+    sampling = Sampling(sampler)
     asked = [sampling.asked(NOWHERE, "request") for _ in range(100)]
     assert {trace is not None for trace in asked} == {wants}
 
@@ -68,7 +62,7 @@ class ByName(TraceIdRatioBased):
 
 @pytest.mark.parametrize("sampler", [ByName(0.0), ParentBased(ByName(0.0))])
 def test_a_sampler_of_its_own_is_asked(sampler: Sampler) -> None:
-    sampling = by(sampler)
+    sampling = Sampling(sampler)
     assert sampling.share is None
     assert sampling.asked(NOWHERE, "this") is not None
     assert sampling.asked(NOWHERE, "that") is None

@@ -43,5 +43,5 @@ def assemble(service_class: type[Any] = LeanService) -> dict[str, LeanService]:
 
 def _packages(plan: Plan, needed: tuple[Framework, ...]) -> list[str]:
     """Returns the requirements of the Bento, with GPU builds where a host is to have a GPU."""
-    found = requirements((*needed, *chosen_extras()))
-    return for_gpu(found) if any(plan.host(each).resources.gpu for each in needed) else found
+    on_gpu = [each for each in needed if plan.host(each).resources.gpu]
+    return for_gpu(requirements((*needed, *chosen_extras())), on_gpu)

@@ -25,9 +25,12 @@ PLAN_FILE = "switchyard.yaml"
 EXTRAS: Final = "drift postgresql tracing"
 """What a Bento brings for the places it may come to: reports, a shared database, spans."""
 
-GPU_BUILDS: Final = {"tensorflow-cpu": "tensorflow[and-cuda]", "onnxruntime": "onnxruntime-gpu"}
-"""What takes a package's place, at the same version, where its host is to have a GPU; torch has one
-name for both."""
+GPU_BUILDS: Final = {
+    "tensorflow": ("tensorflow-cpu", "tensorflow[and-cuda]"),
+    "onnx": ("onnxruntime", "onnxruntime-gpu"),
+}
+"""A framework's package, and what takes its place, at the same version, where the framework's host
+is to have a GPU; torch has one name for both."""
 
 
 @attrs.define
@@ -68,12 +71,18 @@ def chosen_extras() -> list[str]:
     return named
 
 
-def for_gpu(requirements: Iterable[str]) -> list[str]:
-    """Returns requirements with the GPU build of each package that has one of its own."""
+def for_gpu(requirements: Iterable[str], frameworks: Iterable[str]) -> list[str]:
+    """Returns requirements with GPU builds, as far as they are packages of their own.
+
+    Args:
+        requirements: Pinned requirements.
+        frameworks: Those whose hosts are to have a GPU.
+    """
+    builds = dict(GPU_BUILDS[each] for each in frameworks if each in GPU_BUILDS)
     found = []
     for line in requirements:
         name, pin, version = line.partition("==")
-        found.append(f"{GPU_BUILDS.get(name, name)}{pin}{version}")
+        found.append(f"{builds.get(name, name)}{pin}{version}")
     return found
 
 

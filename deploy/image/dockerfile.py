@@ -65,7 +65,6 @@ def render(bento: Bento, *, wheels: bool = False, base_image: str | None = None)
         gpu=gpu,
         wheels=wheels,
         options=options,
-        plain_tensorflow=gpu and "tensorflow" in frameworks and "tensorflow" not in on_gpu,
         python_image=python,
         base_image=base,
         python_version="3.11",

@@ -47,6 +47,7 @@ def test_the_bento_holds_the_plan_the_lock_and_the_code(built: Server) -> None:
         for framework in ("sklearn", "torch", "tensorflow")
     }
     assert (code / "switchyard.yaml").read_bytes() == (ROOT / "switchyard.yaml").read_bytes()
+    assert not (code / ".cache").exists()
     assert not (code / "models" / "data").exists()
     assert not (code / "tests").exists()
 

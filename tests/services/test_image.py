@@ -82,13 +82,13 @@ def test_the_environment_chooses_the_extras(project: Path, monkeypatch: pytest.M
 
 
 def test_where_a_host_has_a_gpu_packages_are_built_for_it() -> None:
-    found = for_gpu(["numpy==2", "tensorflow-cpu==2.21.0", "onnxruntime==1.2", "torch==2.13.0"])
-    assert found == [
-        *("numpy==2", "tensorflow[and-cuda]==2.21.0"),
-        *("onnxruntime-gpu==1.2", "torch==2.13.0"),
-    ]
+    given = ["numpy==2", "tensorflow-cpu==2.21.0", "onnxruntime==1.2", "torch==2.13.0"]
+    assert for_gpu(given, ["sklearn", "torch"]) == given
+    assert for_gpu(given, ["tensorflow"]) == [given[0], "tensorflow[and-cuda]==2.21.0", *given[2:]]
+    assert for_gpu(given, ["onnx"]) == [*given[:2], "onnxruntime-gpu==1.2", given[3]]
     lines = requirements(["tensorflow", "onnx"])
-    assert len([line for line in for_gpu(lines) if line not in lines]) == 2
+    built = for_gpu(lines, ["tensorflow", "onnx"])
+    assert len([line for line in built if line not in lines]) == 2
 
 
 @pytest.fixture

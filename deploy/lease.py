@@ -68,7 +68,8 @@ class Lease:
         finally:
             done.set()
             renewing.join()
-            self._renew(0)
+            with suppress(NotReady):  # it runs out by itself
+                self._renew(0)
 
     def check(self) -> None:
         """Returns if it is still this deployer's turn.

@@ -75,8 +75,7 @@ class Site:
         values = self._read(wanted.values)
         if values is None:
             return secrets(held, self._environ)
-        needed = (held & secrets_of(values)) | secrets_of(values, chosen=True)
-        return secrets(needed, self._environ)
+        return secrets((held & secrets_of(values)) | values.asks_with, self._environ)
 
     def bring(self, platform: Platform, wanted: Wanted) -> None:
         """Makes the place as it is wanted, and sees that it answers.

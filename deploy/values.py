@@ -133,6 +133,11 @@ class Values(Section):
     ready_within: Duration = 900.0
     smoke: Smoke = Setting(default_factory=Smoke)
 
+    @property
+    def asks_with(self) -> frozenset[str]:
+        """Names of the variables with secrets that requests for a prediction show."""
+        return frozenset()
+
 
 class ImageValues(Values):
     """What targets ask for that run an image.
@@ -144,15 +149,10 @@ class ImageValues(Values):
     image: ImageRef
 
 
-def secrets_of(values: Values, *, chosen: bool = False) -> frozenset[str]:
-    """Returns the names of the variables that values declare for secrets.
-
-    Args:
-        values: Of a deployment.
-        chosen: Only those that the values say themselves, not those that a target asks for anyway.
-    """
+def secrets_of(values: Values) -> frozenset[str]:
+    """Returns the names of the variables that values declare for secrets, used or not."""
     found: set[str] = set()
-    values.model_dump(context=found, exclude_defaults=chosen)  # passes every secret to `_noted`
+    values.model_dump(context=found)  # passes every secret to `_noted`
     return frozenset(found)
 
 

@@ -64,12 +64,13 @@ class Cloud:
             except NotFound:
                 return None
 
-    def deploy(self, content: dict[str, Any], cluster: str | None) -> None:
+    def deploy(self, content: dict[str, Any], cluster: str | None, say: Say) -> None:
         """Pushes the Bento if it is not there yet, and makes the deployment as given.
 
         Args:
             content: Of the deployment file.
             cluster: Where the deployment is already, which BentoML wants to be told again.
+            say: Takes progress.
         """
         from bentoml._internal.cloud.deployment import DeploymentConfigParameters
 
@@ -79,6 +80,7 @@ class Cloud:
             content["cluster"] = cluster
         # Without `verify`, which builds a Bento of the folder it runs in where it finds none.
         wanted = DeploymentConfigParameters(cfg_dict=content, service_name="")
+        say(f"making the deployment {self._values.name}")  # after what may have taken minutes
         with told(f"making the deployment {self._values.name!r}"), _quiet():
             self._client.deployment.apply(wanted)
 

@@ -41,6 +41,11 @@ class BentoCloud:
         if there is not None:
             self._must_be_ours(there)
             self._found = _again(there)
+            if "bento" not in self._found:
+                raise DeployFailed(
+                    f"BentoCloud does not tell what the deployment {there.name!r} was made of, so "
+                    "it could not be brought back; delete it there, or take another 'name'"
+                )
 
     def apply(self, documents: Sequence[Document], bento: str, probe: Probe, say: Say) -> None:
         """Stores the secret, pushes the Bento, deploys it, and waits until all services run."""
@@ -53,8 +58,8 @@ class BentoCloud:
         self._cloud.put_secret(_content(documents, SECRET))
         status = None if there is None else there.get_status(refetch=False).status
         if there is None or status in FAILED or differences(deployment, _told(there)):
-            say(f"pushing {bento} and deploying it")
-            self._cloud.deploy(deployment, None if there is None else there.cluster)
+            say(f"pushing {bento}")
+            self._cloud.deploy(deployment, None if there is None else there.cluster, say)
         self._cloud.wait(READY, FAILED, say)
         self.facts["address"] = self._address()
 
@@ -104,7 +109,7 @@ class BentoCloud:
     def _undo(self, found: dict[str, Any], there: Deployment | None, say: Say) -> None:
         if there is None or _again(there) != found:
             say(f"bringing back {found['bento']}")
-            self._cloud.deploy(found, None if there is None else there.cluster)
+            self._cloud.deploy(found, None if there is None else there.cluster, say)
             self._cloud.wait(READY, FAILED, say)
 
     def _address(self) -> str:

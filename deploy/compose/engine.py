@@ -142,11 +142,14 @@ class Engine:
         return [self._checked(each) for each in found]
 
     def last_words(self, container: Container) -> str:
-        """Returns the end of a container's log, empty where there is none."""
+        """Returns the end of a container's log, empty where there is none or it does not come."""
         words = (self.program, "logs", "--tail", "5", container.id)
-        done = subprocess.run(
-            words, capture_output=True, text=True, errors="replace", timeout=LOOK_SECONDS
-        )
+        try:
+            done = subprocess.run(
+                words, capture_output=True, text=True, errors="replace", timeout=LOOK_SECONDS
+            )
+        except subprocess.TimeoutExpired:  # it only adds to what is to be said already
+            return ""
         return " / ".join(filter(None, map(str.strip, (done.stdout + done.stderr).splitlines())))
 
     def _checked(self, container: Container) -> Container:
@@ -156,12 +159,8 @@ class Engine:
         """
         if self.program != "podman" or not container.health or container.status != "running":
             return container
-        done = subprocess.run(
-            ("podman", "healthcheck", "run", container.id),
-            capture_output=True,
-            timeout=LOOK_SECONDS,
-        )
-        return replace(container, health="healthy" if done.returncode == 0 else "starting")
+        is_well = _works(("podman", "healthcheck", "run", container.id))
+        return replace(container, health="healthy" if is_well else "starting")
 
     def _run(self, words: tuple[str, ...], variables: Mapping[str, str], seconds: float) -> str:
         begin = self.compose if words[: len(self.compose)] == self.compose else words[:2]

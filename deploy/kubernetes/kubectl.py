@@ -144,8 +144,8 @@ def insist(ask: Callable[[], T], say: Say) -> T:
         except Unreachable as error:
             if time.monotonic() >= end:
                 raise
-            say(f"waiting for the cluster: {error.message}")
             time.sleep(RETRY_SECONDS)
+            say(f"waiting for the cluster: {error.message}")
 
 
 def program() -> str:

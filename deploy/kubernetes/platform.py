@@ -124,8 +124,8 @@ class Cluster:
         if not stay:
             return ""
         return (
-            f"What it made was taken away. What was there before it stays ({stay} of its objects), "
-            "as it has sent it: deploy again what that was from."
+            f"What it made was taken away. Objects that were there before it stay ({stay}), as it "
+            "has sent them: deploy again what they were from."
         )
 
     def _wait(self, names: Sequence[str], say: Say) -> None:

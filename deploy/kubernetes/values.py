@@ -336,6 +336,11 @@ class KubernetesValues(ImageValues):
     monitoring: Monitoring | None = None
     jobs: Jobs = Setting(default_factory=Jobs)
 
+    @property
+    def asks_with(self) -> frozenset[str]:
+        """The API key."""
+        return frozenset() if self.api_key is None else frozenset({self.api_key})
+
     def host(self, framework: Framework) -> HostPart:
         """Returns how the pods of a framework's host are made."""
         return self.hosts.get(framework) or HostPart()

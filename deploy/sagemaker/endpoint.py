@@ -143,6 +143,7 @@ class Endpoint:
         except DeployFailed:
             # One in motion may refuse; what else it refused it says again.
             self._settled(say)
+            say(f"deleting {self._name}, which is at rest")
             self._aws.find("sagemaker", "delete_endpoint", EndpointName=self._name)
         end = time.monotonic() + self._seconds
         while self.seen() is not None:

@@ -181,14 +181,15 @@ class SageMakerPlatform:
         say(f"making {what}")
         if seen is not None:
             # Contents give the name, so a secret has changed since, or a hand was at work.
-            self._check_unused(f"T{what[1:]}", in_use)
+            is_spared = f"sagemaker.create_{kind}/{body[key]}" in self._spared
+            self._check_unused(f"T{what[1:]}", in_use or is_spared)
             self._aws.find("sagemaker", f"delete_{kind}", **named)
         self._aws.call("sagemaker", f"create_{kind}", **body)
 
     def _check_unused(self, what: str, in_use: bool) -> None:
         if in_use:
             raise DeployFailed(
-                f"{what} is in use and not as it was sent: a secret that goes into it has changed, "
+                f"{what} may be in use, and is not as it was sent: a secret in it has changed, "
                 "or it was made anew by hand. Raise 'generation' in the values by one, and the "
                 "release takes new names."
             )

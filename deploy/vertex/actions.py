@@ -145,6 +145,7 @@ class Actions:
     def _settle(self, service: Any, name: str, stop: bool) -> bool:
         for operation in pending(service, name):
             if stop:
+                self._say(f"stopping an earlier operation on {name}")
                 cancel(service, operation)
             try:
                 doing = f"end an earlier operation on {name}"

@@ -184,7 +184,9 @@ class Endpoint:
         return Work(self.variants[name], columns, ticket, good, problems)
 
     async def answer(self, work: Work, timeout_ms: float | None) -> Answer:
-        """Answers one request; nothing may come between this and its beginning.
+        """Answers one request.
+
+        To be awaited right after `begin`: an endpoint that leaves waits only for what is here.
 
         Args:
             work: From `begin`.

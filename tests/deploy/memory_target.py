@@ -28,6 +28,7 @@ class MemoryValues(ImageValues):
     Attributes:
         token: A secret.
         key: What requests for a prediction show.
+        spare_key: A secret that nothing needs.
         text: Words of the user's own.
         size: Something that makes releases differ.
         port: Where it is asked.
@@ -35,9 +36,14 @@ class MemoryValues(ImageValues):
 
     token: Secret = "TOKEN"
     key: Secret | None = None
+    spare_key: Secret | None = None
     text: str = ""
     size: int = 1
     port: int = 443
+
+    @property
+    def asks_with(self) -> frozenset[str]:
+        return frozenset() if self.key is None else frozenset({self.key})
 
 
 @dataclass

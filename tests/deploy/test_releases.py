@@ -218,6 +218,10 @@ def test_all_secrets_that_are_not_set_are_named_with_those_that_only_the_smoke_t
     assert ledger.releases("memory") == []
 
 
+def test_a_secret_that_nothing_needs_is_not_asked_for(deployer: Make) -> None:
+    assert deployer(spare_key="UNUSED").apply(ONE).status == "good"
+
+
 def test_only_the_secrets_that_the_values_declare_are_put_in(deployer: Make, cloud: Cloud) -> None:
     release = deployer(text="see ${HOME} and ${TOKEN}").apply(ONE)
     assert cloud.there["server"]["text"] == f"see ${{HOME}} and {SECRET}"

@@ -147,6 +147,25 @@ def test_the_lease_is_renewed_even_if_the_database_is_away_for_a_moment(
     assert ledger.acquire_lease("deploy/memory/switchyard", "somebody", 1)
 
 
+def test_a_good_release_is_good_even_if_the_place_cannot_be_given_back(
+    deployer: Make, ledger: State, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew = ledger.renew_lease
+
+    def renew_lease(name: str, holder: str, seconds: float) -> bool:
+        if seconds == 0:
+            raise NotReady("The state database does not answer.")
+        return renew(name, holder, seconds)
+
+    with monkeypatch.context() as away:
+        away.setattr(ledger, "renew_lease", renew_lease)
+        assert deployer().apply(ONE).status == "good"
+    with pytest.raises(Conflict, match="Somebody else is deploying"):
+        deployer().rollback()
+    clock.forward(LEASE_SECONDS)
+    assert deployer().apply(TWO).number == 2
+
+
 # A deployer that stood still for long
 
 

@@ -190,9 +190,7 @@ def test_the_example_values_of_every_target_are_recorded_and_read_again(name: st
 def test_secrets_are_known_by_their_type(values) -> None:
     plain = values(changes=("labels.by=SALT", "labels.of=OTHER"), image=IMAGE)
     assert secrets_of(plain) == {"TOKEN"}
-    assert secrets_of(plain, chosen=True) == set()
     found = values("database: {url: DB_URL}\nmore: {KEY: MINE}", image=IMAGE)
     assert secrets_of(found) == {"TOKEN", "DB_URL", "SALT", "MINE"}
-    assert secrets_of(found, chosen=True) == {"DB_URL", "MINE"}
     again = Example.model_validate(found.model_dump(mode="json"))  # as a release is recorded
-    assert secrets_of(again, chosen=True) == {"DB_URL", "MINE"}
+    assert secrets_of(again) == {"TOKEN", "DB_URL", "SALT", "MINE"}

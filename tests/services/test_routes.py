@@ -45,6 +45,8 @@ SUMS = [3.5, 7.0]
 VERTEX = "/v1/endpoints/1/deployedModels/2:predict"
 PROBE = "/v1/endpoints/1/deployedModels/2"
 PREDICTING = ("/predict", "/invocations", "/score", VERTEX)
+PROBES = ("/ping", PROBE, "/readyz", "/health", "/livez", "/healthz", "/", "/swagger.json")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Sums:
@@ -355,8 +357,15 @@ def test_the_wrong_method_is_named(router: Router, path: str) -> None:
     reply = router.ask("GET", path)
     assert (reply.status, reply.json()["code"]) == (405, "method_not_allowed")
     assert f"{path} takes POST, not GET" in reply.json()["error"]
-    assert reply.headers["allow"] == "POST"
-    assert router.ask("DELETE", "/ping").headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", [*PREDICTING, "/feedback", *PROBES])
+def test_a_method_is_refused_with_those_that_are_taken(router: Router, path: str) -> None:
+    replies = {method: router.ask(method, path) for method in METHODS}
+    refused = {name: reply for name, reply in replies.items() if reply.status == 405}
+    taken = ", ".join(name for name in METHODS if name not in refused)
+    assert taken == ("POST" if path in (*PREDICTING, "/feedback") else "GET, HEAD")
+    assert {reply.headers.get("allow") for reply in refused.values()} == {taken}
 
 
 @pytest.mark.parametrize("path", PREDICTING)

@@ -76,7 +76,7 @@ from deploy.bentocloud.client import Cloud
 from deploy.bentocloud.values import BentoCloudValues
 
 cloud = Cloud(BentoCloudValues(hop_token="HOP_TOKEN"))
-cloud.deploy({"name": "switchyard", "bento": "router:v1", "services": {"Router": {}}}, None)
+cloud.deploy({"name": "switchyard", "bento": "router:v1", "services": {"Router": {}}}, None, list)
 """
 
 

@@ -10,7 +10,8 @@ import pytest
 from bentocloud.cloud_stub import Refusal, Stub
 from bentos import made
 
-from deploy.errors import DeployFailed, ValuesError
+from deploy.bentocloud.client import Cloud
+from deploy.errors import DeployFailed, LeaseLost, ValuesError
 from deploy.releases import Deployer
 from switchyard.errors import Conflict
 from switchyard.state import State
@@ -129,6 +130,35 @@ def test_release_of_another_machine_is_untouched_where_it_cannot_be_seen(
         deployer(state=other).apply(TWO)
     assert stub.deployments[NAME] == before
     assert other.releases("bentocloud") == []
+
+
+def test_release_of_another_machine_that_could_not_come_back_is_left_alone(
+    stub: Stub, deployer: Make, other: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bentoml._internal.cloud.deployment import Deployment
+
+    deployer().apply(ONE)
+    before = dict(stub.deployments[NAME])
+    monkeypatch.setattr(Deployment, "get_config", lambda *_, **__: None)
+    with pytest.raises(DeployFailed, match="does not tell what the deployment 'switchyard' was"):
+        deployer(state=other).apply(TWO)
+    assert stub.deployments[NAME] == before
+    assert other.releases("bentocloud") == []
+
+
+def test_nothing_is_deployed_where_the_place_was_lost_in_the_push(
+    stub: Stub, deployer: Make, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push = Cloud._push
+
+    def lost(cloud: Cloud, tag: str) -> None:
+        push(cloud, tag)
+        monkeypatch.setattr(state, "renew_lease", lambda *_: False)
+
+    monkeypatch.setattr(Cloud, "_push", lost)
+    with pytest.raises(LeaseLost):
+        deployer().apply(ONE)
+    assert stub.deployments == {}
 
 
 def test_release_of_another_machine_that_does_not_come_back_is_told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -158,6 +159,22 @@ def test_what_ended_while_docker_failed_is_said_with_its_log(tell: Tell) -> None
         f"`docker compose` failed: {message}; "
         "postgresql is exited (1); its log ends: the log's last line"
     )
+
+
+def test_a_log_that_does_not_come_hides_no_failure(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = subprocess.run
+
+    def hanging(words: tuple[str, ...], **options: Any) -> Any:
+        if "logs" in words:
+            raise subprocess.TimeoutExpired(words, options["timeout"])
+        return run(words, **options)
+
+    tell(container(Status="exited", ExitCode=1), up="Error: no space left on device")
+    monkeypatch.setattr(subprocess, "run", hanging)
+    with pytest.raises(DeployFailed, match=r"no space left on device; server is exited \(1\)"):
+        apply()
 
 
 def test_a_secret_in_an_error_is_left_out(tell: Tell) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from deploy.errors import DeployFailed
-from deploy.kubernetes.kubectl import Kubectl, Unreachable, current_context, problem
+from deploy.errors import DeployFailed, LeaseLost
+from deploy.kubernetes.kubectl import Kubectl, Unreachable, current_context, insist, problem
 from deploy.kubernetes.target import TARGET
 from deploy.kubernetes.values import KubernetesValues
 
@@ -47,6 +48,25 @@ def test_a_refusal_is_one_sentence_with_its_own_words(said: str, sentence: str) 
 )
 def test_a_cluster_that_is_away_is_asked_again(said: str) -> None:
     assert isinstance(problem(said), Unreachable)
+
+
+def test_it_is_not_asked_again_where_the_place_was_lost_while_it_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    def ask() -> None:
+        done.append("asked")
+        raise Unreachable("The cluster does not answer.")
+
+    def say(_: str) -> None:
+        assert done[-1] == "slept"
+        raise LeaseLost("Somebody else has taken over.")
+
+    monkeypatch.setattr(time, "sleep", lambda _: done.append("slept"))
+    with pytest.raises(LeaseLost):
+        insist(ask, say)
+    assert done == ["asked", "slept"]
 
 
 def test_many_errors_are_cut_short() -> None:

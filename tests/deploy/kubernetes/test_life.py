@@ -183,7 +183,7 @@ def test_what_somebody_else_has_deployed_is_not_taken_away(
     before = set(objects(kubeconfig, namespace, "deployments,services,configmaps"))
     with closing(State.open(f"sqlite:///{tmp_path / 'other.db'}")) as other:
         place = deployer(name="theirs", image="crash:1", state=other)
-        with pytest.raises(DeployFailed, match="objects were there before it and stay"):
+        with pytest.raises(DeployFailed, match="Objects that were there before it stay"):
             place.apply(TWO)
     assert set(objects(kubeconfig, namespace, "deployments,services,configmaps")) >= before
     deployer(name="theirs").apply(ONE)

@@ -50,8 +50,8 @@ def test_what_was_there_stays_and_what_was_made_goes() -> None:
     cluster = Cluster(VALUES, {}, kubectl)
     cluster.spare(DOCUMENTS)
     assert cluster.delete(DOCUMENTS, lambda _: None) == (
-        "What it made was taken away. What was there before it stays (1 of its objects), as it has "
-        "sent it: deploy again what that was from."
+        "What it made was taken away. Objects that were there before it stay (1), as it has sent "
+        "them: deploy again what they were from."
     )
     assert kubectl.deleted == ["torch", "router-0"]
 

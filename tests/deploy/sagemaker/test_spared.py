@@ -111,6 +111,21 @@ def test_alarms_and_scaling_that_were_not_there_go(
     assert deployer().status().seen.differences == ()
 
 
+def test_a_model_that_was_made_with_another_secret_is_not_made_anew(
+    deployer: Make, cloud: Cloud, other: State
+) -> None:
+    live = {"mode": "live", "database": "URL", "log_store": "s3://bucket/log"}
+    deployer({"URL": "postgresql://one"}, shared=live).apply(ONE)
+    before, there = present(), things()
+    more = {"instances": {"type": "ml.c7i.xlarge", "count": 3}}
+    with pytest.raises(DeployFailed, match="Raise 'generation' in the values by one"):
+        deployer({"URL": "postgresql://two"}, shared=live, state=other, **more).apply(ONE)
+    assert (present(), things()) == (before, there)
+    (model,) = there["models"]
+    found = client("sagemaker").describe_model(ModelName=model)["PrimaryContainer"]["Environment"]
+    assert found["SWITCHYARD_DATABASE_URL"] == "postgresql://one"
+
+
 def test_an_endpoint_that_is_lost_meanwhile_is_made_as_it_was(
     deployer: Make, cloud: Cloud, other: State
 ) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from deploy.bento import Bento
 from deploy.documents import Document
+from deploy.errors import ValuesError
 from deploy.values import Values
 
 if TYPE_CHECKING:
     from deploy.smoke import Probe
 
-__all__ = ["Platform", "Reply", "Say", "Seen", "Target"]
+__all__ = ["Platform", "Reply", "Say", "Seen", "Target", "refuse_keys"]
 
 Say = Callable[[str], None]
 """Takes what is done next, in a few words; it is told before every step that changes something.
@@ -139,3 +140,21 @@ class Target(Protocol[V_contra]):
             ExtraMissing: Packages are not installed.
             DeployFailed: There are no credentials.
         """
+
+
+def refuse_keys(bento: Bento, why: str, way_out: str = "Build it with 'auth: open'.") -> None:
+    """Refuses a Bento that asks callers for keys, for a place where they cannot show any.
+
+    Args:
+        bento: The Bento.
+        why: Why they cannot, and who says there who may call.
+        way_out: What to do.
+
+    Raises:
+        ValuesError: Its plan says `auth: required`.
+    """
+    if bento.plan.auth == "required":
+        raise ValuesError(
+            f"The plan of {bento.tag} says 'auth: required', but {why}, so nobody would get a "
+            f"prediction. {way_out}"
+        )

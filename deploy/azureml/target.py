@@ -10,7 +10,7 @@ from deploy.azureml.platform import AzureML
 from deploy.azureml.values import AzureMLValues
 from deploy.bento import Bento
 from deploy.documents import Document
-from deploy.target import Platform
+from deploy.target import Platform, refuse_keys
 from deploy.values import Values
 
 __all__ = ["TARGET", "AzureMLTarget"]
@@ -28,7 +28,13 @@ class AzureMLTarget:
         return "/".join(parts)
 
     def render(self, bento: Bento, values: AzureMLValues) -> list[Document]:
-        """Returns the files that `az ml` takes, and the rules of autoscaling."""
+        """Returns the files that `az ml` takes, and the rules of autoscaling.
+
+        Raises:
+            ValuesError: The values do not go together with the Bento or its plan.
+        """
+        why = "callers of Azure ML show the endpoint's key where one of Switchyard's would stand"
+        refuse_keys(bento, why)
         return documents.render(bento, values)
 
     def connect(self, values: AzureMLValues, facts: dict[str, Any]) -> Platform:

@@ -8,6 +8,7 @@ from deploy.bento import Bento, Service
 from deploy.bentocloud.values import BentoCloudValues, Running
 from deploy.documents import Document
 from deploy.errors import ValuesError
+from deploy.target import refuse_keys
 from switchyard.plan_problems import hint
 
 __all__ = ["DEPLOYMENT", "MADE_BY", "SECRET", "render"]
@@ -23,8 +24,22 @@ def render(bento: Bento, values: BentoCloudValues) -> list[Document]:
     """Returns the documents, in the order in which they are sent.
 
     Raises:
-        ValuesError: They name a service that the Bento has not, or machines without its GPUs.
+        ValuesError: They name a service that the Bento has not, or machines without its GPUs, or
+            would let anyone send feedback.
     """
+    if values.protected:
+        why = "callers of BentoCloud show its token where one of Switchyard's keys would stand"
+        refuse_keys(bento, why, "Build it with 'auth: open', or set 'protected: false'.")
+    elif bento.plan.auth != "required":
+        raise ValuesError(
+            "protected is false and the Bento's plan says 'auth: open', so anyone could send "
+            "feedback. Build it with 'auth: required', or leave protected true."
+        )
+    elif values.admin_token is None:
+        raise ValuesError(
+            "protected is false, so the smoke test needs a key of Switchyard's; let 'admin_token' "
+            "name a variable that holds the admin token."
+        )
     known = tuple(each.name for each in bento.services)
     for name in values.services:
         if name not in known:

@@ -6,11 +6,10 @@ from typing import Any
 
 from deploy.bento import Bento
 from deploy.documents import Document
-from deploy.errors import ValuesError
 from deploy.sagemaker import extras, policy, requests, watching
 from deploy.sagemaker.naming import resource
 from deploy.sagemaker.values import SageMakerValues
-from deploy.target import Platform
+from deploy.target import Platform, refuse_keys
 
 __all__ = ["TARGET", "SageMaker"]
 
@@ -31,12 +30,7 @@ class SageMaker:
         Raises:
             ValuesError: The values do not go together with the Bento or its plan.
         """
-        if bento.plan.auth == "required":
-            raise ValuesError(
-                f"The plan of {bento.tag} says 'auth: required', but SageMaker hands no key on to "
-                "containers, so nobody would get a prediction; there IAM says who may call. Build "
-                "it with 'auth: open'."
-            )
+        refuse_keys(bento, "SageMaker, where IAM says who may call, hands no key on to containers")
         image = extras.image(bento, values)
         variants = requests.hosted(bento, values, image)
         busiest = max(variants, key=lambda each: (not each.shadow, each.weight))

@@ -6,6 +6,7 @@ from typing import Any
 
 from deploy.bento import Bento
 from deploy.documents import Document
+from deploy.target import refuse_keys
 from deploy.vertex import client, requests
 from deploy.vertex.platform import VertexPlatform
 from deploy.vertex.values import VertexValues
@@ -24,7 +25,12 @@ class VertexTarget:
         return f"{values.project}/{values.region}/{values.name}"
 
     def render(self, bento: Bento, values: VertexValues) -> list[Document]:
-        """Returns the request bodies; see `deploy.vertex.requests.render`."""
+        """Returns the request bodies; see `deploy.vertex.requests.render`.
+
+        Raises:
+            ValuesError: The values do not go together with the Bento or its plan.
+        """
+        refuse_keys(bento, "Vertex AI, where IAM says who may call, hands no key on to containers")
         return requests.render(bento, values)
 
     def connect(self, values: VertexValues, facts: dict[str, Any]) -> VertexPlatform:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bentos import SERVICES, golden, made
+from bentos import PLAN as BENTO_PLAN
+from bentos import SERVICES, golden, made, plan
 from ruamel.yaml import YAML
 
 from deploy.bentocloud import strict
@@ -45,6 +46,9 @@ GPU = tuple(
 )
 
 
+CLOSED = made(plan=plan(BENTO_PLAN + "auth: required\n"), services=GPU)
+
+
 def example(*changes: str) -> BentoCloudValues:
     return read_values(BentoCloudValues, [example_values("bentocloud")], changes, None)
 
@@ -60,10 +64,10 @@ def test_golden_example() -> None:
 
 def test_golden_everything() -> None:
     values = BentoCloudValues.model_validate(ALL)
-    documents = TARGET.render(made(services=GPU), values)
+    documents = TARGET.render(CLOSED, values)
     golden(GOLDEN / "everything.yaml", text(documents))
     assert names_of(documents) == ("ADMIN_TOKEN", "DATABASE_URL", "HOP_TOKEN", "LOG_SALT")
-    strict.check(rendered(made(services=GPU), values)[DEPLOYMENT], DEPLOYMENT)
+    strict.check(rendered(CLOSED, values)[DEPLOYMENT], DEPLOYMENT)
 
 
 def test_file_for_bentoml_deploy_is_what_render_gives_for_the_example() -> None:
@@ -75,7 +79,7 @@ def test_file_for_bentoml_deploy_is_what_render_gives_for_the_example() -> None:
 
 
 def test_no_secret_stands_in_the_deployment() -> None:
-    found = rendered(values=BentoCloudValues.model_validate(ALL | {"services": {}}))
+    found = rendered(CLOSED, BentoCloudValues.model_validate(ALL))
     assert names_of([Document(DEPLOYMENT, found[DEPLOYMENT])]) == ()
     assert {each["key"] for each in found[SECRET]["items"]} == {
         "SWITCHYARD_HOP_TOKEN",
@@ -83,6 +87,13 @@ def test_no_secret_stands_in_the_deployment() -> None:
         "SWITCHYARD_LOG_SALT",
         "SWITCHYARD_DATABASE_URL",
     }
+
+
+def test_feedback_is_open_to_nobody() -> None:
+    with pytest.raises(ValuesError, match=r"anyone could send feedback\. Build it with"):
+        TARGET.render(made(), example("protected=false"))
+    with pytest.raises(ValuesError, match=r"let 'admin_token' name a variable"):
+        TARGET.render(CLOSED, BentoCloudValues.model_validate(ALL | {"admin_token": None}))
 
 
 # A deployment file that BentoML would read without a word.

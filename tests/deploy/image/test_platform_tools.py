@@ -226,7 +226,7 @@ def test_compose_applies_it(
     port, name = free_port(), "switchyard-of-the-tests"
     values = tmp_path / "values.yaml"
     values.write_text(
-        f"name: {name}\nimage: localhost/{full}\nport: {port}\nparts: []\n"
+        f"name: {name}\nimage: localhost/{full}\nport: {port}\nparts: [drift]\n"
         "admin_token: ADMIN\nlimits: { cpus: 2, memory: 4g }\n"
     )
 
@@ -251,6 +251,15 @@ def test_compose_applies_it(
             answer = httpx.post(f"{url}/predict", json=body, timeout=30)
             assert (answer.status_code, answer.json()["variant"]) == (200, variant)
         assert httpx.get(f"{url}/admin/v1/endpoints", timeout=10).status_code == 401
+        of = {"project": name, "service": "drift"}
+        filters = [f"--filter=label=com.docker.compose.{key}={value}" for key, value in of.items()]
+        (job,) = podman.podman("ps", "-q", *filters).stdout.split()
+
+        def has_reported() -> bool:
+            said = podman.podman("logs", job)
+            return "flights" in said.stdout + said.stderr
+
+        wait_until(has_reported, "the drift job has looked at the log", 180)
         seen = deploy("status")
         assert (seen.returncode, "ready at" in seen.stdout) == (0, True), seen.stdout
         deleted = deploy("delete")

@@ -12,7 +12,6 @@ from bentos import PLAN, golden, made, plan
 
 from deploy.bento import Bento
 from deploy.documents import Document, text
-from deploy.errors import ValuesError
 from deploy.sagemaker.extras import PUSH
 from deploy.sagemaker.naming import operation
 from deploy.sagemaker.target import TARGET
@@ -117,12 +116,6 @@ def test_only_what_is_pushed_names_another_image() -> None:
     (model,) = (each.content for each in documents if operation(each) == "sagemaker.create_model")
     assert isinstance(model, dict)
     assert model["PrimaryContainer"]["Image"] == push["to"]
-
-
-def test_a_plan_that_asks_for_keys_is_refused() -> None:
-    closed = made(plan=plan().model_copy(update={"auth": "required"}))
-    with pytest.raises(ValuesError, match="SageMaker hands no key on"):
-        TARGET.render(closed, SageMakerValues.model_validate(HELD | FORMS["live"]))
 
 
 def test_policies_name_no_more_than_is_used() -> None:

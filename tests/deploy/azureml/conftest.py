@@ -51,10 +51,8 @@ def azure(pem: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAzure]:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    opened = State.open(f"sqlite:///{tmp_path / 'state.db'}")
-    yield opened
-    opened.close()
+def state(records: State) -> State:
+    return records
 
 
 @pytest.fixture

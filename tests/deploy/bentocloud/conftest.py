@@ -43,10 +43,8 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    opened = State.open(f"sqlite:///{tmp_path / 'state.db'}")
-    yield opened
-    opened.close()
+def state(records: State) -> State:
+    return records
 
 
 @pytest.fixture
